@@ -1,0 +1,290 @@
+/*
+ * consensus.h - who may lead: terms, durable votes, quorum, transfer.
+ *
+ * Raft (Ongaro's thesis, chapters 3, 4 and 9.6) with the replication stream as
+ * its log.  The core is pure: one event in, one update out; no clock, disk,
+ * socket or PostgreSQL header inside, no memory allocated.  The coordinator
+ * feeds it (node/) and carries out each update in one order: durable state to
+ * disk, gate, messages, report.  So nothing is said before it is on disk, and
+ * the simulation can run the same code under any schedule.
+ *
+ * Terms.  A term is (forced promotions : 16 bits, reign : 32, member : 16),
+ * compared as one number.  No two members can ever hold the same term, whatever
+ * was forced or resumed, because its last part is the member itself.
+ *
+ * Roles and what moves between them:
+ *
+ *   STOPPED   --start-->                UNKNOWN
+ *   UNKNOWN   --hears a primary-->      REPLICA
+ *   UNKNOWN   --was primary, restart--> CANDIDATE  (resume)
+ *   REPLICA   --promote-->              CANDIDATE
+ *   REPLICA   --has applied FAILOVER--> CANDIDATE  (transfer: asks the old
+ *                                       primary first, takes the new term only
+ *                                       on its durable vote)
+ *   CANDIDATE --majority of votes-->    PRIMARY
+ *   CANDIDATE --solo rule, forced-->    PRIMARY
+ *   CANDIDATE --timeout, refused-->     UNKNOWN (REPLICA if a primary is heard)
+ *   PRIMARY   --votes for its target--> UNKNOWN
+ *   any       --sees a higher term-->   UNKNOWN
+ *   any       --stop-->                 STOPPED
+ */
+#ifndef BATON_CONSENSUS_H
+#define BATON_CONSENSUS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CONSENSUS_MAX_MEMBERS 16
+
+/* ---- terms ---- */
+
+#define TERM_MAKE(forced, reign, member) \
+	(((uint64_t) (forced) << 48) | ((uint64_t) (uint32_t) (reign) << 16) | (uint16_t) (member))
+#define TERM_FORCED(term)	((uint16_t) ((term) >> 48))
+#define TERM_REIGN(term)	((uint32_t) ((term) >> 16))
+#define TERM_MEMBER(term)	((uint16_t) (term))
+
+/* The term that `member` leads in when it follows `term`; forced: without a majority. */
+extern uint64_t consensus_next_term(uint64_t term, uint16_t member, bool forced);
+
+/* ---- membership ---- */
+
+typedef enum ConsensusType
+{
+	CONSENSUS_ELECTABLE = 1,	/* data, votes, may lead */
+	CONSENSUS_SECONDARY,		/* data, no vote */
+	CONSENSUS_ARBITER			/* votes, keeps the log, no tables */
+} ConsensusType;
+
+typedef enum ConsensusRule		/* for groups with two voters */
+{
+	RULE_STRICT = 0,
+	RULE_DESIGNATED,
+	RULE_PREFERRED
+} ConsensusRule;
+
+typedef struct ConsensusMember
+{
+	uint16_t	id;				/* 1.. */
+	uint8_t		type;			/* ConsensusType */
+	uint8_t		joining;		/* still copying or behind: no vote yet */
+	uint8_t		detached;		/* counts in the group's size, does not vote */
+	int32_t		priority;		/* 0: never leads */
+} ConsensusMember;
+
+typedef struct ConsensusMembership
+{
+	uint8_t		rule;			/* ConsensusRule */
+	uint16_t	designated;
+	int			count;
+	ConsensusMember member[CONSENSUS_MAX_MEMBERS];
+} ConsensusMembership;
+
+/* Number of voters: members that count for quorum (electable or arbiter, not joining). */
+extern int	consensus_voters(const ConsensusMembership *m);
+/* Smallest number of votes that elects. */
+extern int	consensus_majority(const ConsensusMembership *m);
+
+/* ---- places in the log ---- */
+
+/* The end of a log: (term of its last frame, position behind it). */
+typedef struct ConsensusPlace
+{
+	uint64_t	term;
+	uint64_t	pos;
+} ConsensusPlace;
+
+extern int	consensus_place_cmp(ConsensusPlace a, ConsensusPlace b);
+
+/* ---- state ---- */
+
+/* What is on disk before it is spoken. */
+typedef struct ConsensusDurable
+{
+	uint64_t	term;			/* highest term seen */
+	uint16_t	voted_for;		/* whom this node voted for in `term`, 0 nobody */
+} ConsensusDurable;
+
+typedef enum ConsensusRole
+{
+	ROLE_STOPPED = 0,
+	ROLE_UNKNOWN,
+	ROLE_REPLICA,
+	ROLE_CANDIDATE,
+	ROLE_PRIMARY
+} ConsensusRole;
+
+typedef enum ConsensusCampaign	/* why a CANDIDATE is one */
+{
+	CAMPAIGN_NONE = 0,
+	CAMPAIGN_RESUME,			/* led before its restart */
+	CAMPAIGN_PROMOTE,			/* a person asked */
+	CAMPAIGN_TRANSFER			/* a planned failover names it */
+} ConsensusCampaign;
+
+typedef struct ConsensusConfig
+{
+	uint32_t	election_timeout;	/* ms; also how long a primary counts as heard */
+	uint32_t	retry_interval;		/* ms between repeated requests */
+} ConsensusConfig;
+
+/* A planned failover, as the old primary sees it. */
+typedef struct ConsensusTransfer
+{
+	bool		active;			/* FAILOVER record is in the log, no decision yet */
+	bool		granted;		/* the vote is given: no primary from here on */
+	uint64_t	attempt;
+	uint16_t	target;
+	uint64_t	new_term;		/* granted: the term voted for */
+	ConsensusPlace end;			/* end of the log, behind the FAILOVER record */
+	uint64_t	deadline;		/* own clock; void after it */
+} ConsensusTransfer;
+
+typedef struct Consensus
+{
+	uint16_t	self;
+	ConsensusConfig config;
+	ConsensusMembership members;
+	ConsensusDurable durable;
+	ConsensusPlace log;			/* end of own log, flushed */
+	ConsensusRole role;
+	uint16_t	leader;			/* member that leads durable.term, 0 unknown */
+	uint64_t	leader_heard;	/* time of its last sign of life */
+
+	/* CANDIDATE */
+	ConsensusCampaign campaign;
+	uint64_t	campaign_term;	/* term asked for */
+	uint64_t	campaign_start;
+	uint64_t	campaign_retry; /* time of the next round of requests */
+	uint64_t	campaign_attempt;	/* TRANSFER */
+	uint16_t	campaign_from;		/* TRANSFER: the old primary */
+	bool		campaign_released;	/* TRANSFER: its vote is here */
+	bool		votes[CONSENSUS_MAX_MEMBERS];	/* by index in members */
+	bool		answered[CONSENSUS_MAX_MEMBERS];
+
+	ConsensusTransfer transfer; /* old primary's side */
+} Consensus;
+
+/* ---- messages between members ---- */
+
+typedef enum ConsensusMessageType
+{
+	MSG_VOTE_REQUEST = 1,		/* candidate -> voters */
+	MSG_VOTE_RESPONSE,
+	MSG_TRANSFER_REQUEST,		/* target -> old primary, has applied FAILOVER */
+	MSG_TRANSFER_RESPONSE,		/* granted: the vote is on disk; else: attempt void */
+	MSG_LEADER					/* "this member leads that term" (answer to those who don't know) */
+} ConsensusMessageType;
+
+/* Why a request was refused. */
+typedef enum ConsensusRefusal
+{
+	REFUSED_NOT = 0,
+	REFUSED_TERM,				/* a higher term is known: see `term` */
+	REFUSED_VOTED,				/* voted for another in this term */
+	REFUSED_BEHIND,				/* the candidate's log is older than the voter's */
+	REFUSED_LEADER_ALIVE,		/* the voter hears a primary: see `leader` */
+	REFUSED_NO_VOTER,			/* asked does not vote (detached, joining, stopped) */
+	REFUSED_ATTEMPT_VOID		/* that failover was given up */
+} ConsensusRefusal;
+
+typedef struct ConsensusMessage
+{
+	uint8_t		type;			/* ConsensusMessageType */
+	uint8_t		granted;
+	uint8_t		refusal;		/* ConsensusRefusal */
+	uint16_t	from;
+	uint16_t	to;
+	uint64_t	term;			/* sender's durable term */
+	uint64_t	ask_term;		/* term the vote is for */
+	ConsensusPlace place;		/* end of the sender's log */
+	uint64_t	attempt;		/* transfer */
+	uint16_t	leader;			/* who leads leader_term as far as the sender knows, 0 nobody */
+	uint64_t	leader_term;
+	uint16_t	release_from;	/* VOTE_REQUEST in a transfer: the old primary has voted */
+} ConsensusMessage;
+
+/* Wire form, fixed length, little-endian, version first; decode refuses what does not fit. */
+#define CONSENSUS_MESSAGE_LEN 72
+extern void consensus_message_encode(const ConsensusMessage *m, uint8_t out[CONSENSUS_MESSAGE_LEN]);
+extern bool consensus_message_decode(const uint8_t *bytes, int len, ConsensusMessage *m);
+
+/* ---- events ---- */
+
+typedef enum ConsensusEventType
+{
+	EV_START = 1,				/* was_primary: it led when it went down */
+	EV_STOP,
+	EV_TICK,
+	EV_MESSAGE,
+	EV_LEADER_CONTACT,			/* a frame or heartbeat of (term, leader) came */
+	EV_PEER_TERM,				/* a higher term was seen somewhere (handshake, answer) */
+	EV_MEMBERSHIP,				/* members changed */
+	EV_PROMOTE,					/* a person asks; force: without a majority */
+	EV_FAILOVER_BEGIN,			/* primary: FAILOVER record is flushed; log is its end */
+	EV_FAILOVER_ABANDON,		/* primary: given up before the deadline */
+	EV_FAILOVER_SEEN			/* target: all up to FAILOVER (incl.) is applied */
+} ConsensusEventType;
+
+typedef struct ConsensusEvent
+{
+	ConsensusEventType type;
+	uint64_t	now;			/* ms, CLOCK_BOOTTIME */
+	ConsensusPlace log;			/* end of own log, flushed; set in every event */
+	bool		may_lead;		/* set in every event: applier runs, not copying, ... */
+	bool		was_primary;	/* START */
+	bool		force;			/* PROMOTE */
+	ConsensusMessage message;	/* MESSAGE */
+	uint64_t	term;			/* LEADER_CONTACT, PEER_TERM, FAILOVER_SEEN (term of the record) */
+	uint16_t	leader;			/* LEADER_CONTACT, PEER_TERM (0: unknown), FAILOVER_SEEN (from) */
+	uint64_t	attempt;		/* FAILOVER_* */
+	uint16_t	target;			/* FAILOVER_* */
+	uint64_t	deadline;		/* FAILOVER_BEGIN, ms on own clock */
+	const ConsensusMembership *members; /* MEMBERSHIP */
+} ConsensusEvent;
+
+/* ---- updates ---- */
+
+typedef enum ConsensusOutcome	/* something to tell a person about */
+{
+	OUTCOME_NONE = 0,
+	OUTCOME_ELECTED,			/* became PRIMARY by majority */
+	OUTCOME_RESUMED,			/* became PRIMARY again alone, by the two-node rule */
+	OUTCOME_FORCED,				/* became PRIMARY by force */
+	OUTCOME_TRANSFERRED,		/* became PRIMARY by a planned failover */
+	OUTCOME_HANDED_OVER,		/* old primary: its vote is given */
+	OUTCOME_STEPPED_DOWN,		/* a primary saw a higher term */
+	OUTCOME_ATTEMPT_VOID,		/* old primary: deadline passed or abandoned: lead on */
+	OUTCOME_LOST				/* a campaign ended without success: see refusal */
+} ConsensusOutcome;
+
+#define CONSENSUS_MAX_MESSAGES (2 * CONSENSUS_MAX_MEMBERS)
+
+typedef struct ConsensusUpdate
+{
+	bool		persist;		/* durable changed: write it before anything below */
+	bool		role_changed;
+	ConsensusOutcome outcome;
+	ConsensusRefusal refusal;	/* with OUTCOME_LOST, 0 if simply nobody answered */
+	int			n_messages;
+	ConsensusMessage message[CONSENSUS_MAX_MESSAGES];
+	uint64_t	next_tick;		/* when to send EV_TICK at the latest, 0: not needed */
+} ConsensusUpdate;
+
+extern void consensus_init(Consensus *c, uint16_t self, const ConsensusDurable *durable,
+						   const ConsensusMembership *members, const ConsensusConfig *config);
+
+/*
+ * One event in, one update out.  *u is overwritten.  Never fails; asserts its
+ * own invariants.
+ *
+ * The caller, when role_changed to PRIMARY: appends a TERM record for
+ * c->durable.term as the first frame of the reign, flushes it, waits until all
+ * before it is applied, and only then opens the gate.
+ */
+extern void consensus_step(Consensus *c, const ConsensusEvent *e, ConsensusUpdate *u);
+
+extern const char *consensus_role_name(ConsensusRole role);
+extern const char *consensus_refusal_text(ConsensusRefusal refusal);
+
+#endif							/* BATON_CONSENSUS_H */

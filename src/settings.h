@@ -1,0 +1,30 @@
+/*
+ * settings.h - baton's settings (GUCs).  Each is described, with unit and
+ * bounds, where settings.c defines it.
+ */
+#ifndef BATON_SETTINGS_H
+#define BATON_SETTINGS_H
+
+/* server-wide, need a restart */
+extern int	baton_max_nodes;			/* databases of this server that can be nodes */
+
+/* reload */
+extern char *baton_local_conninfo;		/* loopback connection, "" for the default */
+extern int	baton_stream_keep_size;		/* MB of stream log kept for slow replicas */
+extern int	baton_slot_keep_size;		/* MB of WAL capture's slot may hold back, -1 no limit */
+extern int	baton_compression_level;	/* zlib level, 0 off */
+extern int	baton_heartbeat_interval;	/* ms */
+extern int	baton_election_timeout;		/* ms */
+extern int	baton_connect_timeout;		/* ms, node to node */
+extern int	baton_max_clock_delta;		/* ms */
+extern int	baton_copy_jobs;			/* parallel jobs of the initial copy */
+extern int	baton_ship_window;			/* kB in flight to one replica */
+extern int	baton_reconnect_max_delay;	/* ms, upper end of the backoff */
+extern int	baton_apply_retry_interval; /* ms between attempts after an apply error */
+
+/* internal: proves that a session belongs to baton's own restore */
+extern char *baton_session_token;
+
+extern void baton_define_settings(void);
+
+#endif							/* BATON_SETTINGS_H */

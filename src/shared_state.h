@@ -1,0 +1,320 @@
+/*
+ * shared_state.h - baton's shared memory: one NodeShared per database that is
+ * a node, found by database oid.
+ *
+ * Each group of fields names its writer and its lock.  Workers publish here and
+ * wake each other with node_wake(); nobody waits for another by polling.
+ */
+#ifndef BATON_SHARED_STATE_H
+#define BATON_SHARED_STATE_H
+
+#include "postgres.h"
+
+#include "control/control.h"
+#include "access/xlogdefs.h"
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+#include "stream/log.h"
+#include "stream/record.h"
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/spin.h"
+
+typedef enum NodeState			/* what baton.status shows */
+{
+	NODE_DOWN = 0,				/* coordinator not (yet) running, or control file damaged */
+	NODE_UNKNOWN,
+	NODE_PRIMARY,
+	NODE_REPLICA,
+	NODE_DETACHED,
+	NODE_COPYING
+} NodeState;
+
+/*
+ * The gate.  Written by the coordinator only.
+ *
+ *   CLOSED  every client transaction is read-only; commits with an xid are refused
+ *   OPEN    all may write
+ *   DRAIN   a failover begins: new writers wait in the hooks, transactions that
+ *           hold an xid, are marked as writers or hold more than ACCESS SHARE
+ *           locks go on to their end
+ *   HELD    whoever wants to write or commit waits (nothing fails) until the
+ *           gate is OPEN again or CLOSED for good
+ */
+typedef enum GateState
+{
+	GATE_CLOSED = 0,
+	GATE_OPEN,
+	GATE_DRAIN,
+	GATE_HELD
+} GateState;
+
+typedef enum WorkerKind
+{
+	WORKER_COORDINATOR = 0,
+	WORKER_CAPTURE,
+	WORKER_SHIPPER,
+	WORKER_APPLIER,
+	WORKER_COPY,
+	WORKER_KINDS
+} WorkerKind;
+
+typedef enum LinkState			/* primary's view of its connection to a replica */
+{
+	LINK_OFF = 0,
+	LINK_CONNECTING,
+	LINK_SYNCING,				/* handshake, looking for the last common frame */
+	LINK_STREAMING,
+	LINK_FAILED					/* will be tried again, see error */
+} LinkState;
+
+#define BATON_ERROR_LEN		512
+#define BATON_OUTBOX_SIZE	16
+#define BATON_INBOX_SIZE	64
+
+/* A peer as this node sees it.  Index = index in node->membership.members. */
+typedef struct PeerShared
+{
+	uint16		id;				/* member id, 0: slot unused */
+
+	/* shipper writes, peer_lock */
+	LinkState	link;
+	StreamPos	sent;			/* handed to the socket */
+	StreamPos	written;
+	StreamPos	flushed;
+	StreamPos	applied;
+	uint64		term;			/* peer's term as last reported */
+	NodeState	state;			/* peer's state as last reported */
+	uint64		led_term;		/* term whose TERM record the peer, as primary, has flushed; 0 none */
+	TimestampTz last_reply;		/* 0 never */
+	TimestampTz flushed_at;		/* commit time it has reached, for lag in time; 0 unknown */
+	TimestampTz applied_at;
+	char		error[BATON_ERROR_LEN];	/* last error, "" none */
+
+	/* messages to this peer, oldest first; spinlock `mutex` of the node */
+	int			outbox_len;
+	ConsensusMessage outbox[BATON_OUTBOX_SIZE];
+	int			watchers;		/* backends of this peer that wait in baton_rpc.watch() */
+} PeerShared;
+
+/* ---- commands from SQL sessions to the coordinator ---- */
+
+typedef enum CommandKind
+{
+	COMMAND_NONE = 0,
+	COMMAND_FAILOVER,
+	COMMAND_PROMOTE,
+	COMMAND_START,
+	COMMAND_STOP,
+	COMMAND_LEAVE,
+	COMMAND_ADD_MEMBER,			/* from baton_rpc.add_member, on the primary */
+	COMMAND_CHANGE_MEMBER,		/* priority, type, flags, conninfo */
+	COMMAND_REMOVE_MEMBER,
+	COMMAND_RELEASE				/* the database is about to be dropped: let go */
+} CommandKind;
+
+typedef enum FailoverAfter
+{
+	AFTER_SHUTDOWN = 0,
+	AFTER_REJOIN,
+	AFTER_STOP_SERVER
+} FailoverAfter;
+
+#define BATON_MAX_STEPS 8
+
+typedef struct CommandStep
+{
+	char		name[32];		/* "stop clients", "flush", ... */
+	char		detail[160];
+	int64		usec;			/* how long it took */
+	bool		failed;
+} CommandStep;
+
+typedef struct CommandShared	/* node->command; lock: command_lock */
+{
+	uint64		id;				/* rises with each command */
+	CommandKind kind;
+	bool		done;
+	bool		success;
+	int			sqlerrcode;		/* if it failed */
+	char		message[BATON_ERROR_LEN];
+	char		detail[BATON_ERROR_LEN];
+	char		hint[BATON_ERROR_LEN];
+	int			caller_pid;		/* backend that waits, ended last */
+	int			n_steps;
+	CommandStep steps[BATON_MAX_STEPS];
+	/* arguments */
+	uint16		target;			/* member id, 0 any */
+	FailoverAfter after;
+	bool		force;
+	int64		timeout_ms;
+	int64		drain_timeout_ms;
+	Member		member;			/* ADD_MEMBER, CHANGE_MEMBER */
+} CommandShared;
+
+/* ---- one node ---- */
+
+typedef struct NodeShared
+{
+	/* set once, under shared->lock */
+	Oid			dboid;			/* InvalidOid: slot unused */
+	char		dbname[NAMEDATALEN];
+	char		directory[MAXPGPATH];	/* <data directory>/baton/<dboid> */
+
+	/* ---- identity and role: coordinator writes, state_lock ---- */
+	LWLock		state_lock;
+	char		group_name[BATON_NAME_LEN];
+	uint8		group_id[16];
+	uint16		self;
+	uint64		incarnation;
+	Membership	membership;
+	NodeState	state;
+	uint64		term;			/* durable term */
+	uint16		leader;			/* member that leads it, 0 unknown */
+	char		reason[BATON_REASON_LEN];	/* why detached, down, unknown */
+	NodeIntent	intent;
+	uint64		lead_term;		/* PRIMARY: the own term once its TERM record is flushed, else 0 */
+	ConditionVariable state_cv;	/* broadcast after each change of the above */
+
+	/* ---- gate: coordinator writes ---- */
+	pg_atomic_uint32 gate;		/* GateState */
+	ConditionVariable gate_cv;	/* broadcast at each change */
+	pg_atomic_uint32 door_closed;	/* 1: ordinary roles may not connect (detached after failover) */
+	char		session_token[40];	/* copy's restore sessions show it; "" none. state_lock */
+
+	/* ---- stream log: log_lock (exclusive to append, cut, vote) ---- */
+	LWLock		log_lock;
+	StreamTail	tail;
+	uint64		append_term;	/* only frames of this term may be appended; the voter raises
+								 * it under log_lock together with reading tail.end */
+	bool		log_ready;		/* tail is valid */
+	uint64		source_lsn;		/* own commits up to here lie in the log (capture, or recovery) */
+	int			receiver_pid;	/* backend that may append, 0 none */
+	char		log_error[BATON_ERROR_LEN];	/* "" or why the log is not used any more */
+
+	/* ---- capture: capture writes, spinlock ---- */
+	uint64		capture_term;	/* coordinator sets: append own commits in this term; 0: none */
+	XLogRecPtr	captured_lsn;	/* every own commit before it is flushed in the log or filtered */
+	StreamPos	oldest_open;	/* frame of the oldest transaction open in the stream, 0 none */
+	XLogRecPtr	diverged_lsn;	/* an own commit seen while not primary, 0 none */
+	char		capture_error[BATON_ERROR_LEN];
+
+	/* ---- the initial copy's place: coordinator writes before the applier starts ----
+	 * commits of copy_source in copy_term that begin before copy_lsn are in the tables */
+	uint16		copy_source;
+	uint64		copy_term;
+	XLogRecPtr	copy_lsn;
+	uint64		own_floor;		/* capture never raises own commits up to here */
+	char		slot_name[NAMEDATALEN];	/* capture's slot, "" until it is made */
+
+	/* ---- applier: applier writes, spinlock ---- */
+	bool		applier_running;
+	StreamPos	applied;		/* all before it is in the tables, and visible */
+	TimestampTz applied_commit_time;	/* of the last applied commit, 0 none */
+	uint64		applied_txns;
+	uint64		applied_rows;
+	char		apply_error[BATON_ERROR_LEN];	/* "" or why it has stopped, with table and key */
+	/* FAILOVER record that names this node and whose predecessors are all applied */
+	bool		failover_seen;
+	RecordFailover failover;
+	uint16		failover_from;	/* TERM_MEMBER(failover.term) */
+	ConditionVariable applied_cv;	/* broadcast when applied moves or apply_error changes */
+
+	/* ---- peers ---- */
+	LWLock		peer_lock;
+	PeerShared	peers[CONSENSUS_MAX_MEMBERS];
+
+	/* ---- heard from the primary: receiver writes, spinlock ---- */
+	uint64		heard_term;
+	uint16		heard_leader;
+	TimestampTz heard_at;
+
+	/* ---- messages for the coordinator: spinlock ---- */
+	int			inbox_len;
+	ConsensusMessage inbox[BATON_INBOX_SIZE];
+
+	/* ---- commands ---- */
+	LWLock		command_lock;
+	CommandShared command;
+	ConditionVariable command_cv;	/* broadcast at each step and at the end */
+
+	/* ---- workers: spinlock ---- */
+	pid_t		worker_pid[WORKER_KINDS];
+	Latch	   *worker_latch[WORKER_KINDS];	/* NULL: not running */
+
+	slock_t		mutex;			/* the spinlock named above */
+} NodeShared;
+
+typedef struct BatonShared
+{
+	LWLock		lock;			/* node slots */
+	pid_t		launcher_pid;
+	Latch	   *launcher_latch;	/* under mutex */
+	slock_t		mutex;
+	int			max_nodes;
+	NodeShared	nodes[FLEXIBLE_ARRAY_MEMBER];
+} BatonShared;
+
+extern BatonShared *baton_shared;	/* NULL if not preloaded */
+
+/* Called by _PG_init. */
+extern void shared_state_init(void);
+
+/* The node of a database (or NULL).  node_mine(): of MyDatabaseId. */
+extern NodeShared *node_find(Oid dboid);
+extern NodeShared *node_find_name(const char *dbname);
+extern NodeShared *node_mine(void);
+/* As node_mine, but raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE with a hint if there is none. */
+extern NodeShared *node_mine_or_error(void);
+/* Take a free slot for a database: raises ERRCODE_CONFIGURATION_LIMIT_EXCEEDED. */
+extern NodeShared *node_slot_acquire(Oid dboid, const char *dbname);
+extern void node_slot_release(NodeShared *node);
+
+/* Worker registration: sets pid and latch, and clears them at exit (before_shmem_exit). */
+extern void node_worker_attach(NodeShared *node, WorkerKind kind);
+extern void node_wake(NodeShared *node, WorkerKind kind);
+extern void launcher_wake(void);
+
+/*
+ * The stream log, shared.  Called without locks held.
+ *
+ * node_log_append: seal nothing, only append whole frames made by the caller.
+ * Used through these two:
+ *
+ *   node_log_seal_append(node, w, codec, term, records, ...): takes log_lock,
+ *     checks that append_term == term (else returns STREAM_MISMATCH), seals the
+ *     records into one frame that continues the log, appends it.  *end gets the
+ *     frame's end.  For capture and for the coordinator's own records.
+ *   node_log_append_frames(node, w, term, frames, len): the same for a receiver's
+ *     ready frames.
+ *
+ *   node_log_flush(node, w): flush all that is written, raise tail.flushed, wake
+ *     shipper and applier.
+ */
+extern StreamCode node_log_seal_append(NodeShared *node, StreamWriter *w, FrameCodec *codec,
+									   uint64 term, uint64 source_lsn, uint32 n_commits,
+									   const char *records, uint32 len, StreamPos *start,
+									   StreamPos *end, StreamError *err);
+extern StreamCode node_log_append_frames(NodeShared *node, StreamWriter *w, uint64 term,
+										 const char *frames, size_t len, StreamError *err);
+extern StreamCode node_log_flush(NodeShared *node, StreamWriter *w, StreamError *err);
+/* A consistent copy of the tail. */
+extern StreamTail node_log_tail(NodeShared *node);
+extern void node_log_directory(NodeShared *node, char *out, size_t size);	/* <directory>/stream */
+
+/* Messages.  node_post: into the inbox, wakes the coordinator; node_send: into the
+ * peer's outbox, wakes the shipper and the peer's watchers.  A full queue drops the
+ * oldest: every request is repeated by its sender. */
+extern void node_post(NodeShared *node, const ConsensusMessage *m);
+extern void node_send(NodeShared *node, const ConsensusMessage *m);
+/* Take all messages for a peer out of its outbox; returns how many. */
+extern int	node_take_outbox(NodeShared *node, uint16 peer, ConsensusMessage *out, int max);
+extern PeerShared *node_peer(NodeShared *node, uint16 id);
+
+extern const char *node_state_name(NodeState state);
+extern bool node_state_parse(const char *name, NodeState *state);
+extern const char *link_state_name(LinkState link);
+extern const char *gate_state_name(GateState gate);
+
+#endif							/* BATON_SHARED_STATE_H */

@@ -1,0 +1,143 @@
+/*
+ * log.h - the stream log of one node: segment files, writer, reader.
+ *
+ * Segments lie in <directory>/ and are named by the stream position at which
+ * they start, sixteen hex digits and ".seg".  A frame never spans two segments:
+ * a segment ends when the next frame would take it beyond STREAM_SEGMENT_SIZE,
+ * and the next one is named by the position reached.  (Two nodes may cut their
+ * segments at different places; positions and frames are the same.)
+ *
+ * Durability: a new segment file is created, fsynced and its directory fsynced
+ * before the first frame goes into it; the old segment is fsynced before the new
+ * one is created.  So damage before the last segment is never the trace of a
+ * crash.  Within the last segment, whatever lies at or before `known_flushed`
+ * (from the control file) was flushed once; damage there is corruption, damage
+ * behind it is a torn tail and is cut off.
+ */
+#ifndef BATON_LOG_H
+#define BATON_LOG_H
+
+#include "stream/frame.h"
+
+#define STREAM_SEGMENT_SIZE (16 * 1024 * 1024)
+
+/*
+ * The state of a log that several processes append to in turn.  It lives in
+ * shared memory (or in a test's variable); whoever calls the writer holds the
+ * lock that protects it.
+ */
+typedef struct StreamTail
+{
+	StreamPos	start;			/* first position that is still kept */
+	StreamPos	segment;		/* start of the segment being written */
+	StreamPos	end;			/* where the next frame goes */
+	StreamPos	flushed;		/* all before it survives a crash of the machine */
+	StreamPos	last_start;		/* start of the last frame; 0 with last_term 0: none */
+	uint64		last_term;		/* term of the last frame */
+} StreamTail;
+
+/* One process's open file for appending; zeroed memory plus directory is ready. */
+typedef struct StreamWriter
+{
+	char		directory[1024];
+	int			fd;				/* valid if is_open */
+	bool		is_open;
+	StreamPos	segment;		/* which segment fd is */
+} StreamWriter;
+
+/* A log that begins at `start` behind a frame (last_start, last_term); makes the
+ * directory and the first segment, durably.  The directory must hold no segments. */
+extern StreamCode stream_log_create(const char *directory, StreamPos start,
+									StreamPos last_start, uint64 last_term,
+									StreamTail *tail, StreamError *err);
+
+typedef void (*StreamFrameVisitor) (const FrameHeader *h, void *arg);
+
+/*
+ * Open a log after a restart: check every frame of the last segments from
+ * `check_from` (or the log's start, if later) on, cut a torn tail off, fill in
+ * tail.  visit (may be NULL) is called for each good frame that was checked.
+ * An empty last segment takes (last_start, last_term) from the segment before,
+ * or from base_last_start/base_last_term when it is the only one.
+ *
+ * Returns STREAM_OK; STREAM_CORRUPT with position and reason (nothing has been
+ * changed); STREAM_IO.  *cut is the number of bytes cut off.
+ */
+extern StreamCode stream_log_open(const char *directory, StreamPos known_flushed,
+								  StreamPos check_from,
+								  StreamPos base_last_start, uint64 base_last_term,
+								  StreamFrameVisitor visit, void *arg,
+								  StreamTail *tail, uint64 *cut, StreamError *err);
+
+/*
+ * Append whole frames (header + payload, one or more, back to back), which must
+ * continue the log: the first starts at tail->end and names the last frame as
+ * its previous.  Written, not flushed.  STREAM_MISMATCH leaves all as it was; a
+ * failed write leaves tail as it was, and the next append overwrites.
+ */
+extern StreamCode stream_append(StreamWriter *w, StreamTail *tail,
+								const char *frames, size_t len, StreamError *err);
+
+/*
+ * fdatasync the segment that is being written.  The caller reads *flush_to =
+ * tail->end under the lock, calls this without it, and then raises
+ * tail->flushed to flush_to under the lock.  (Earlier segments were fsynced at
+ * their end.)  segment: tail->segment as read together with flush_to.
+ */
+extern StreamCode stream_flush(StreamWriter *w, StreamPos segment, StreamError *err);
+
+/*
+ * Cut the log at `pos`, a frame border at which a frame (last_start, last_term)
+ * ends: later segments are removed, newest first, then the segment that holds
+ * pos is truncated and fsynced.  A crash in between leaves a log that is longer.
+ */
+extern StreamCode stream_truncate(StreamWriter *w, StreamTail *tail, StreamPos pos,
+								  StreamPos last_start, uint64 last_term, StreamError *err);
+
+/*
+ * Remove whole segments that lie before keep_from, oldest first; never the one
+ * being written.  Sets tail->start.
+ */
+extern StreamCode stream_remove_before(const char *directory, StreamTail *tail,
+									   StreamPos keep_from, StreamError *err);
+
+/* Remove every segment of the directory; STREAM_OK also if there is none. */
+extern StreamCode stream_log_destroy(const char *directory, StreamError *err);
+
+extern void stream_writer_close(StreamWriter *w);
+
+/*
+ * Reading, frame by frame.  A reader keeps one file open and one frame in
+ * memory; zeroed memory plus directory is ready.
+ */
+typedef struct StreamReader
+{
+	char		directory[1024];
+	int			fd;
+	bool		is_open;
+	StreamPos	segment;
+	StreamBuf	frame;			/* the bytes of the frame read last */
+	StreamBuf	scratch;		/* its records if it was compressed */
+	FrameCodec	codec;
+} StreamReader;
+
+/*
+ * Read the frame that starts at pos.  limit: the end of what may be read
+ * (tail->flushed or end).  Returns STREAM_OK with *h and, if records is not
+ * NULL, its records (valid until the next call); STREAM_END at limit;
+ * STREAM_GONE; STREAM_CORRUPT (below limit every frame must be whole).
+ * The raw frame is in reader->frame.
+ */
+extern StreamCode stream_read(StreamReader *r, StreamPos pos, StreamPos limit,
+							  FrameHeader *h, const char **records, StreamError *err);
+
+/*
+ * Find the frame that holds pos (start <= pos < end), or with pos = limit the
+ * one that ends there.  Walks headers from the start of pos's segment.
+ */
+extern StreamCode stream_find(StreamReader *r, StreamPos pos, StreamPos limit,
+							  FrameHeader *h, StreamError *err);
+
+extern void stream_reader_close(StreamReader *r);
+
+#endif							/* BATON_LOG_H */

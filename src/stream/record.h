@@ -1,0 +1,201 @@
+/*
+ * record.h - records: what a frame carries.
+ *
+ * Every record is
+ *
+ *   u8 type, u32 body length, body
+ *
+ * with little-endian integers, and strings as u16 length + bytes.  Records of a
+ * transaction begin their body with
+ *
+ *   u32 xid (top level), u32 subxid (the subtransaction, or the xid itself)
+ *
+ * so that transactions may interleave.  A transaction is self-contained: it
+ * brings a RELATION record for each table before its first change of it.
+ *
+ *   BEGIN       xid, subxid; u8 streamed (1: sent while in progress: other
+ *               transactions and ABORTs of its subtransactions may come between)
+ *   RELATION    xid, subxid; Relation, see RecordRelation
+ *   INSERT      xid, subxid; u32 relid; tuple new
+ *   UPDATE      xid, subxid; u32 relid; u8 old kind ('K' key columns only, 'O'
+ *               whole old row, 'N' none: the key did not change); [tuple old];
+ *               tuple new
+ *   DELETE      xid, subxid; u32 relid; u8 old kind ('K' or 'O'); tuple old
+ *   TRUNCATE    xid, subxid; u8 flags (1 CASCADE, 2 RESTART IDENTITY); u32 n;
+ *               n times u32 relid
+ *   DDL         xid, subxid; reserved
+ *   SEQUENCE    xid, subxid; reserved
+ *   MESSAGE     xid, subxid (both 0: not transactional); u64 lsn; string prefix;
+ *               u32 length; bytes
+ *   COMMIT      xid, subxid; u16 source member; u64 commit LSN (start of the
+ *               commit record in the source's WAL); u64 end LSN; i64 commit time
+ *               (PostgreSQL's microseconds); u64 oldest_open: stream position of
+ *               the frame with the first record of the oldest transaction that is
+ *               still open behind this COMMIT, 0 if none is
+ *   ABORT       xid, subxid; xid = subxid: the whole transaction; both 0: every
+ *               open transaction (a capture that starts again sends them anew)
+ *   MEMBERSHIP  u32 length; bytes: the whole membership, control/control.h
+ *   TERM        u64 term; u16 member: a reign begins, every open transaction of
+ *               earlier ones is void; i64 time
+ *   FAILOVER    u64 term; u64 attempt; u16 target; i64 deadline (time)
+ *   PART        u8 last; bytes: a piece of a record that is too long for one
+ *               frame.  The pieces of one record follow each other with nothing
+ *               between them but frame borders; their bytes, put together, are
+ *               one record with its header.
+ *
+ * tuple = u16 number of columns, then for each: u8 kind and, for 'b' and 't',
+ * u32 length and that many bytes.
+ *   'n' null   'u' unchanged TOAST value, not sent
+ *   'b' PostgreSQL's own bytes: of a varlena without its length word, of a
+ *       pass-by-value or fixed-length type its bytes, of a cstring with its zero
+ *   't' text output
+ */
+#ifndef BATON_RECORD_H
+#define BATON_RECORD_H
+
+#include "stream/stream.h"
+
+typedef enum RecordType
+{
+	RECORD_BEGIN = 1,
+	RECORD_RELATION,
+	RECORD_INSERT,
+	RECORD_UPDATE,
+	RECORD_DELETE,
+	RECORD_TRUNCATE,
+	RECORD_DDL,
+	RECORD_SEQUENCE,
+	RECORD_MESSAGE,
+	RECORD_COMMIT,
+	RECORD_ABORT,
+	RECORD_MEMBERSHIP,
+	RECORD_TERM,
+	RECORD_FAILOVER,
+	RECORD_PART
+} RecordType;
+
+#define RECORD_LAST_TYPE	RECORD_PART
+#define RECORD_HEADER_LEN	5
+
+/* Name of a record type in upper case, or NULL if there is no such type. */
+extern const char *record_type_name(int type);
+
+#define RECORD_MAX_ATTS		1664
+#define RECORD_NAME_LEN		64	/* NAMEDATALEN */
+
+typedef struct RecordColumn
+{
+	bool		key;			/* part of the replica identity */
+	char		format;			/* 'b' or 't': how its values travel */
+	char		name[RECORD_NAME_LEN];
+	uint32		typid;			/* OID of its base type on the source */
+	int32		typmod;
+	char		typnsp[RECORD_NAME_LEN];	/* type (not base type) by name */
+	char		typname[RECORD_NAME_LEN];
+} RecordColumn;
+
+typedef struct RecordRelation
+{
+	uint32		relid;
+	char		nspname[RECORD_NAME_LEN];
+	char		relname[RECORD_NAME_LEN];
+	char		replident;		/* relreplident */
+	uint16		natts;
+	RecordColumn *columns;		/* natts of them; owned by the caller */
+} RecordRelation;
+
+typedef struct RecordValue
+{
+	char		kind;			/* n, u, b, t */
+	uint32		len;
+	const char *data;
+} RecordValue;
+
+/* A record, its body not yet looked into. */
+typedef struct Record
+{
+	RecordType	type;
+	const char *body;
+	uint32		body_len;
+	/* of transactional records (BEGIN to ABORT), else 0 */
+	uint32		xid;
+	uint32		subxid;
+	/* where the rest of the body begins, behind xid and subxid if there are */
+	StreamCursor rest;
+} Record;
+
+typedef struct RecordCommit
+{
+	uint16		source;
+	uint64		commit_lsn;
+	uint64		end_lsn;
+	int64		commit_time;
+	StreamPos	oldest_open;
+} RecordCommit;
+
+typedef struct RecordTerm
+{
+	uint64		term;
+	uint16		member;
+	int64		time;
+} RecordTerm;
+
+typedef struct RecordFailover
+{
+	uint64		term;
+	uint64		attempt;
+	uint16		target;
+	int64		deadline;
+} RecordFailover;
+
+typedef struct RecordMessage
+{
+	uint64		lsn;
+	char		prefix[RECORD_NAME_LEN];
+	uint32		len;
+	const char *data;
+} RecordMessage;
+
+/*
+ * Writing.  record_begin() appends type, a length to be filled in, and xid and
+ * subxid if the type has them; the caller appends the rest with stream_buf_*;
+ * record_end() fills in the length.  Returns the record's offset in buf.
+ */
+extern size_t record_begin(StreamBuf *buf, RecordType type, uint32 xid, uint32 subxid);
+extern void record_end(StreamBuf *buf, size_t offset);
+
+extern void record_put_relation(StreamBuf *buf, uint32 xid, uint32 subxid, const RecordRelation *rel);
+extern void record_put_commit(StreamBuf *buf, uint32 xid, const RecordCommit *commit);
+extern void record_put_abort(StreamBuf *buf, uint32 xid, uint32 subxid);
+extern void record_put_term(StreamBuf *buf, const RecordTerm *term);
+extern void record_put_failover(StreamBuf *buf, const RecordFailover *failover);
+extern void record_put_membership(StreamBuf *buf, const char *bytes, uint32 len);
+extern void record_put_message(StreamBuf *buf, uint32 xid, uint32 subxid, const RecordMessage *m);
+/* tuple parts: number of columns, then each value */
+extern void record_put_natts(StreamBuf *buf, uint16 natts);
+extern void record_put_null(StreamBuf *buf);
+extern void record_put_unchanged(StreamBuf *buf);
+extern void record_put_value(StreamBuf *buf, char kind, const void *data, uint32 len);
+
+/*
+ * Overwrite oldest_open in an encoded COMMIT record that starts at `record`.
+ */
+extern void record_patch_commit(char *record, StreamPos oldest_open);
+
+/*
+ * Reading.  record_next() gives the next record at *c: STREAM_OK, STREAM_END at
+ * the end, STREAM_CORRUPT for lengths or types that cannot be.  The parsers
+ * below return STREAM_CORRUPT for a body that does not hold together; no input,
+ * however damaged, makes them read outside it.
+ */
+extern StreamCode record_next(StreamCursor *c, Record *record, StreamError *err);
+extern StreamCode record_get_relation(const Record *r, RecordRelation *rel,
+									  RecordColumn *columns, int max_columns, StreamError *err);
+extern StreamCode record_get_commit(const Record *r, RecordCommit *commit, StreamError *err);
+extern StreamCode record_get_term(const Record *r, RecordTerm *term, StreamError *err);
+extern StreamCode record_get_failover(const Record *r, RecordFailover *failover, StreamError *err);
+extern StreamCode record_get_message(const Record *r, RecordMessage *m, StreamError *err);
+/* Reads one tuple at c: returns the number of values, at most max, or -1. */
+extern int	record_get_tuple(StreamCursor *c, RecordValue *values, int max);
+
+#endif							/* BATON_RECORD_H */
