@@ -198,6 +198,8 @@ typedef struct NodeShared
 	XLogRecPtr	captured_lsn;	/* every own commit before it is flushed in the log or filtered */
 	StreamPos	oldest_open;	/* frame of the oldest transaction open in the stream, 0 none */
 	XLogRecPtr	diverged_lsn;	/* an own commit seen while not primary, 0 none */
+	XLogRecPtr	capture_notify_lsn; /* coordinator sets: wake me when captured_lsn gets here; 0 not */
+	ConditionVariable captured_cv;	/* broadcast when captured_lsn moves */
 	char		capture_error[BATON_ERROR_LEN];
 
 	/* ---- the initial copy's place: coordinator writes before the applier starts ----
@@ -219,10 +221,14 @@ typedef struct NodeShared
 	bool		failover_seen;
 	RecordFailover failover;
 	uint16		failover_from;	/* TERM_MEMBER(failover.term) */
+	StreamPos	apply_notify;	/* coordinator sets: wake me when applied gets here; 0 not */
 	ConditionVariable applied_cv;	/* broadcast when applied moves or apply_error changes */
 
 	/* ---- peers ---- */
 	LWLock		peer_lock;
+	ConditionVariable watch_cv; /* broadcast when anything that baton_rpc.watch() reports
+								 * has changed: state, term, applied, flushed, an outbox */
+	bool		peer_notify;	/* coordinator sets (spinlock): wake me at each change of a peer */
 	PeerShared	peers[CONSENSUS_MAX_MEMBERS];
 
 	/* ---- heard from the primary: receiver writes, spinlock ---- */
@@ -252,6 +258,7 @@ typedef struct BatonShared
 	pid_t		launcher_pid;
 	Latch	   *launcher_latch;	/* under mutex */
 	slock_t		mutex;
+	int			tranche;		/* of all LWLocks here */
 	int			max_nodes;
 	NodeShared	nodes[FLEXIBLE_ARRAY_MEMBER];
 } BatonShared;
