@@ -12,6 +12,7 @@
 
 #include "control/control.h"
 #include "access/xlogdefs.h"
+#include "copy/copy_shared.h"
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
 #include "stream/log.h"
@@ -209,6 +210,8 @@ typedef struct NodeShared
 	XLogRecPtr	copy_lsn;
 	uint64		own_floor;		/* capture never raises own commits up to here */
 	char		slot_name[NAMEDATALEN];	/* capture's slot, "" until it is made */
+	char		copy_conninfo[BATON_CONNINFO_LEN];	/* where to take it from; coordinator, state_lock */
+	CopyShared	copy;			/* progress and requests of the copy worker, spinlock */
 
 	/* ---- applier: applier writes, spinlock ---- */
 	bool		applier_running;
