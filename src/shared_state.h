@@ -89,8 +89,9 @@ typedef struct PeerShared
 	NodeState	state;			/* peer's state as last reported */
 	uint64		led_term;		/* term whose TERM record the peer, as primary, has flushed; 0 none */
 	TimestampTz last_reply;		/* 0 never */
-	TimestampTz flushed_at;		/* commit time it has reached, for lag in time; 0 unknown */
-	TimestampTz applied_at;
+	TimestampTz flush_waits_since;	/* since when it lacks something that is flushed here; 0 nothing */
+	TimestampTz apply_waits_since;	/* the same for what it has applied */
+	TimestampTz applied_at;		/* commit time of the last transaction it has applied, 0 unknown */
 	char		error[BATON_ERROR_LEN];	/* last error, "" none */
 
 	/* messages to this peer, oldest first; spinlock `mutex` of the node */
@@ -238,6 +239,16 @@ typedef struct NodeShared
 	uint64		heard_term;
 	uint16		heard_leader;
 	TimestampTz heard_at;
+	char		sync_error[BATON_REASON_LEN];	/* "" or why this log cannot follow the primary's:
+												 * the coordinator detaches the node for it */
+
+	/* ---- a cut of the log: receiver asks, coordinator allows; spinlock ----
+	 * Before the receiver cuts the log at cut_pos, the coordinator lowers the control
+	 * file's marks to it (known_flushed would make the cut look like damage after a
+	 * crash), sets cut_allowed = cut_asked and broadcasts state_cv. */
+	uint64		cut_asked;		/* rises with each request */
+	uint64		cut_allowed;
+	StreamPos	cut_pos;
 
 	/* ---- messages for the coordinator: spinlock ---- */
 	int			inbox_len;
