@@ -16,17 +16,40 @@
  *
  *   STOPPED   --start-->                UNKNOWN
  *   UNKNOWN   --hears a primary-->      REPLICA
- *   UNKNOWN   --was primary, restart--> CANDIDATE  (resume)
+ *   UNKNOWN   --led last, may resume--> CANDIDATE  (resume)
+ *   UNKNOWN,
  *   REPLICA   --promote-->              CANDIDATE
+ *   UNKNOWN,
  *   REPLICA   --has applied FAILOVER--> CANDIDATE  (transfer: asks the old
  *                                       primary first, takes the new term only
  *                                       on its durable vote)
+ *   UNKNOWN,
+ *   REPLICA   --promote by force-->     PRIMARY
+ *   REPLICA   --primary not heard-->    UNKNOWN
  *   CANDIDATE --majority of votes-->    PRIMARY
  *   CANDIDATE --solo rule, forced-->    PRIMARY
  *   CANDIDATE --timeout, refused-->     UNKNOWN (REPLICA if a primary is heard)
  *   PRIMARY   --votes for its target--> UNKNOWN
- *   any       --sees a higher term-->   UNKNOWN
+ *   any       --sees a higher term-->   UNKNOWN (REPLICA if its primary says so)
  *   any       --stop-->                 STOPPED
+ *
+ * A campaign (resume, promote) has two rounds.  In the first, the pre-vote, the
+ * candidate asks who would vote for it; nobody writes anything down, so that a
+ * campaign that cannot succeed disturbs no primary.  Once a majority would, it
+ * puts its own vote for the new term on disk and asks for the votes themselves.
+ *
+ * The solo rule.  A node that led last resumes without a majority if there are
+ * two voters (under RULE_DESIGNATED only the designated one), it has asked every
+ * member for one whole election timeout, and nobody has refused or named a
+ * primary.  It is safe because the other one cannot have been elected without
+ * this node's vote, and this node has given none: `may_resume` is taken back in
+ * the very update that puts a vote for another, or another primary, on disk.
+ *
+ * A primary that sees a higher term steps down.  If nobody is known to lead that
+ * term (a campaign that failed half way), it campaigns to resume at once; a term
+ * that was forced is always somebody's reign, so then it waits to hear of it.
+ *
+ * Who leads a term is known for certain by the term itself: its member.
  */
 #ifndef BATON_CONSENSUS_H
 #define BATON_CONSENSUS_H
@@ -96,6 +119,19 @@ typedef struct ConsensusPlace
 
 extern int	consensus_place_cmp(ConsensusPlace a, ConsensusPlace b);
 
+/* Why a request was refused. */
+typedef enum ConsensusRefusal
+{
+	REFUSED_NOT = 0,
+	REFUSED_TERM,				/* a higher term is known: see `term` */
+	REFUSED_VOTED,				/* voted for another in this term */
+	REFUSED_BEHIND,				/* the candidate's log is older than the voter's */
+	REFUSED_LEADER_ALIVE,		/* the voter hears a primary: see `leader` */
+	REFUSED_NO_VOTER,			/* asked does not vote (detached, joining, stopped) */
+	REFUSED_ATTEMPT_VOID,		/* that failover was given up */
+	REFUSED_MAY_NOT_LEAD		/* never sent: this node itself cannot stand (see may_lead) */
+} ConsensusRefusal;
+
 /* ---- state ---- */
 
 /* What is on disk before it is spoken. */
@@ -158,11 +194,24 @@ typedef struct Consensus
 	uint64_t	campaign_retry; /* time of the next round of requests */
 	uint64_t	campaign_attempt;	/* TRANSFER */
 	uint16_t	campaign_from;		/* TRANSFER: the old primary */
+	uint64_t	campaign_record_term;	/* TRANSFER: term of the FAILOVER record */
+	ConsensusPlace campaign_place;	/* TRANSFER: end of the log behind that record */
 	bool		campaign_released;	/* TRANSFER: its vote is here */
+	bool		campaign_voting;	/* own vote is on disk; before: the pre-vote round */
+	ConsensusRefusal campaign_refusal;	/* why it does not get on, for the person who asked */
+	bool		campaign_blocked;	/* somebody refused: no solo rule in this round */
 	bool		votes[CONSENSUS_MAX_MEMBERS];	/* by index in members */
 	bool		answered[CONSENSUS_MAX_MEMBERS];
 
-	ConsensusTransfer transfer; /* old primary's side */
+	/*
+	 * Led last, and has neither voted for another nor heard of another primary
+	 * since.  It goes to disk together with `durable` at each persist, and comes
+	 * back as EV_START's was_primary.
+	 */
+	bool		may_resume;
+	uint64_t	seek_next;		/* UNKNOWN: time to resume, or to ask who leads */
+
+	ConsensusTransfer transfer; /* old primary's side; kept after the vote, to be looked at */
 } Consensus;
 
 /* ---- messages between members ---- */
@@ -173,25 +222,14 @@ typedef enum ConsensusMessageType
 	MSG_VOTE_RESPONSE,
 	MSG_TRANSFER_REQUEST,		/* target -> old primary, has applied FAILOVER */
 	MSG_TRANSFER_RESPONSE,		/* granted: the vote is on disk; else: attempt void */
-	MSG_LEADER					/* "this member leads that term" (answer to those who don't know) */
+	MSG_LEADER					/* "this member leads that term"; leader 0: "who leads?" */
 } ConsensusMessageType;
-
-/* Why a request was refused. */
-typedef enum ConsensusRefusal
-{
-	REFUSED_NOT = 0,
-	REFUSED_TERM,				/* a higher term is known: see `term` */
-	REFUSED_VOTED,				/* voted for another in this term */
-	REFUSED_BEHIND,				/* the candidate's log is older than the voter's */
-	REFUSED_LEADER_ALIVE,		/* the voter hears a primary: see `leader` */
-	REFUSED_NO_VOTER,			/* asked does not vote (detached, joining, stopped) */
-	REFUSED_ATTEMPT_VOID		/* that failover was given up */
-} ConsensusRefusal;
 
 typedef struct ConsensusMessage
 {
 	uint8_t		type;			/* ConsensusMessageType */
 	uint8_t		granted;
+	uint8_t		pre;			/* VOTE_*: the pre-vote round, nothing is written */
 	uint8_t		refusal;		/* ConsensusRefusal */
 	uint16_t	from;
 	uint16_t	to;
@@ -199,12 +237,25 @@ typedef struct ConsensusMessage
 	uint64_t	ask_term;		/* term the vote is for */
 	ConsensusPlace place;		/* end of the sender's log */
 	uint64_t	attempt;		/* transfer */
-	uint16_t	leader;			/* who leads leader_term as far as the sender knows, 0 nobody */
+	uint16_t	leader;			/* primary of leader_term that the sender hears (or is), 0 none */
 	uint64_t	leader_term;
 	uint16_t	release_from;	/* VOTE_REQUEST in a transfer: the old primary has voted */
 } ConsensusMessage;
 
-/* Wire form, fixed length, little-endian, version first; decode refuses what does not fit. */
+/*
+ * Wire form, fixed length, little-endian:
+ *
+ *    0 version (1)        8 release_from     48 attempt
+ *    1 type              10 leader           56 leader_term
+ *    2 granted | pre<<1  12 reserved, 0      64 reserved, 0
+ *    3 refusal           16 term
+ *    4 from              24 ask_term
+ *    6 to                32 place (term, pos)
+ *
+ * Valid: length and version fit, type and refusal are known, no other flag and
+ * no reserved byte is set, from and to are different members.  decode returns
+ * false for anything else; whether the message makes sense is for the core.
+ */
 #define CONSENSUS_MESSAGE_LEN 72
 extern void consensus_message_encode(const ConsensusMessage *m, uint8_t out[CONSENSUS_MESSAGE_LEN]);
 extern bool consensus_message_decode(const uint8_t *bytes, int len, ConsensusMessage *m);
@@ -276,7 +327,19 @@ extern void consensus_init(Consensus *c, uint16_t self, const ConsensusDurable *
 
 /*
  * One event in, one update out.  *u is overwritten.  Never fails; asserts its
- * own invariants.
+ * own invariants.  EV_TICK may come at any time; u->next_tick is the latest.
+ *
+ * The caller, when u->persist: writes c->durable and c->may_resume (as what the
+ * next EV_START says in was_primary) to disk before it does anything else.  If
+ * it cannot, it must not go on with this Consensus.
+ *
+ * EV_FAILOVER_BEGIN must be stepped before any message that the target can have
+ * sent because of the FAILOVER record: flush, step, and only then look into the
+ * inbox.  From then on, as long as transfer.active, the caller appends nothing.
+ * On a node that does not lead (any more) it answers OUTCOME_ATTEMPT_VOID.
+ *
+ * EV_FAILOVER_SEEN is raised once, and again after a restart if FAILOVER is
+ * still the last record of the log.
  *
  * The caller, when role_changed to PRIMARY: appends a TERM record for
  * c->durable.term as the first frame of the reign, flushes it, waits until all

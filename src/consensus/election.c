@@ -1,0 +1,340 @@
+/*
+ * election.c - votes and campaigns.
+ *
+ * A campaign asks all members, voters or not: those who do not vote still know
+ * who leads.  Requests are repeated every retry_interval, so lost messages cost
+ * time only.  resume goes on until it leads or hears of another primary; promote
+ * ends after one election timeout, for a person waits for the answer.
+ */
+#include "consensus/step.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* ---- the voter ---- */
+
+/*
+ * Why this node would not vote for the candidate, REFUSED_NOT if it would.
+ * A primary is protected while it is heard; only its own durable vote for the
+ * candidate, which release_from shows, lifts that before the time is over.
+ */
+static ConsensusRefusal
+vote_refusal(const Consensus *c, const ConsensusMessage *m, uint64_t now)
+{
+	bool		released = c->role != ROLE_PRIMARY && m->release_from == c->leader;
+
+	if (c->role == ROLE_STOPPED || !quorum_votes(&c->members, c->self))
+		return REFUSED_NO_VOTER;
+	if (m->ask_term < c->durable.term)
+		return REFUSED_TERM;
+	if (m->ask_term == c->durable.term &&
+		c->durable.voted_for != 0 && c->durable.voted_for != m->from)
+		return REFUSED_VOTED;
+	if (leader_alive(c, now) && c->leader != m->from && !released)
+		return REFUSED_LEADER_ALIVE;
+	if (consensus_place_cmp(m->place, c->log) < 0)
+		return REFUSED_BEHIND;
+	return REFUSED_NOT;
+}
+
+/* Puts the vote on disk; what this node was in an older term has ended. */
+static void
+vote_give(Step *s, const ConsensusMessage *m)
+{
+	Consensus  *c = s->c;
+
+	assert(c->role != ROLE_PRIMARY);
+	if (m->ask_term > c->durable.term)
+	{
+		durable_set(s, m->ask_term, m->from);
+		c->leader = 0;
+		c->leader_heard = 0;
+		if (c->campaign != CAMPAIGN_NONE)
+		{
+			c->campaign_attempt = 0;
+			campaign_lost(s, REFUSED_TERM);
+		}
+		become_unknown(s);
+	}
+	else if (c->durable.voted_for == 0)
+		durable_set(s, m->ask_term, m->from);
+	resume_forbid(s);
+	assert(c->durable.term == m->ask_term && c->durable.voted_for == m->from);
+}
+
+void
+vote_request(Step *s, const ConsensusMessage *m)
+{
+	ConsensusRefusal refusal = vote_refusal(s->c, m, s->e->now);
+
+	if (TERM_MEMBER(m->ask_term) != m->from)
+		return;					/* no member can lead another's term */
+	if (refusal == REFUSED_NOT && !m->pre)
+		vote_give(s, m);
+	message_reply(s, m, refusal);
+}
+
+/* ---- the candidate ---- */
+
+static void
+votes_clear(Consensus *c)
+{
+	int			self = quorum_index(&c->members, c->self);
+
+	memset(c->votes, 0, sizeof(c->votes));
+	memset(c->answered, 0, sizeof(c->answered));
+	if (self >= 0)
+		c->votes[self] = true;
+}
+
+/* Forgets the campaign; the role is for the caller to set. */
+void
+campaign_clear(Consensus *c)
+{
+	c->campaign = CAMPAIGN_NONE;
+	c->campaign_term = 0;
+	c->campaign_released = false;
+	c->campaign_voting = false;
+	c->campaign_blocked = false;
+	c->campaign_refusal = REFUSED_NOT;
+}
+
+static void
+become_primary(Step *s, ConsensusOutcome outcome)
+{
+	Consensus  *c = s->c;
+
+	assert(c->durable.voted_for == c->self && TERM_MEMBER(c->durable.term) == c->self);
+	campaign_clear(c);
+	c->campaign_attempt = 0;
+	memset(&c->transfer, 0, sizeof(c->transfer));
+	c->role = ROLE_PRIMARY;
+	c->leader = c->self;
+	c->leader_heard = 0;
+	c->may_resume = true;
+	s->u->persist = true;
+	s->u->outcome = outcome;
+}
+
+/* Starts a campaign of type resume or promote with its pre-vote round. */
+void
+campaign_begin(Step *s, ConsensusCampaign kind)
+{
+	Consensus  *c = s->c;
+
+	assert(kind == CAMPAIGN_RESUME || kind == CAMPAIGN_PROMOTE);
+	assert(c->role != ROLE_STOPPED && c->role != ROLE_PRIMARY);
+	campaign_clear(c);
+	c->role = ROLE_CANDIDATE;
+	c->campaign = kind;
+	c->campaign_term = consensus_next_term(c->durable.term, c->self, false);
+	c->campaign_start = s->e->now;
+	votes_clear(c);
+	if (quorum_won(c))
+		campaign_advance(s);
+	else
+		campaign_ask(s);
+}
+
+/* One round of requests to those who have not granted theirs yet. */
+void
+campaign_ask(Step *s)
+{
+	Consensus  *c = s->c;
+
+	c->campaign_retry = s->e->now + c->config.retry_interval;
+	for (int i = 0; i < c->members.count; i++)
+	{
+		uint16_t	id = c->members.member[i].id;
+		ConsensusMessage m = {0};
+
+		if (id == c->self || c->votes[i])
+			continue;
+		m.type = MSG_VOTE_REQUEST;
+		m.to = id;
+		m.pre = !c->campaign_voting;
+		m.ask_term = c->campaign_term;
+		if (c->campaign_released)
+		{
+			m.release_from = c->campaign_from;
+			m.attempt = c->campaign_attempt;
+		}
+		message_send(s, &m);
+	}
+}
+
+/* Goes on from the pre-vote to the votes, and from these to leading. */
+void
+campaign_advance(Step *s)
+{
+	Consensus  *c = s->c;
+
+	if (!quorum_won(c))
+		return;
+	if (!c->campaign_voting)
+	{
+		durable_set(s, c->campaign_term, c->self);
+		c->leader = 0;
+		c->leader_heard = 0;
+		c->campaign_voting = true;
+		votes_clear(c);
+		if (!quorum_won(c))
+		{
+			campaign_ask(s);
+			return;
+		}
+		become_primary(s, c->campaign == CAMPAIGN_RESUME ? OUTCOME_RESUMED : OUTCOME_ELECTED);
+		return;
+	}
+	become_primary(s, c->campaign == CAMPAIGN_TRANSFER ? OUTCOME_TRANSFERRED : OUTCOME_ELECTED);
+}
+
+/*
+ * The campaign has failed.  The person who asked is told; a resume is tried again
+ * later by itself.  A promote that had pushed aside a transfer gives it back: the
+ * old primary may have voted already, and then nobody else can lead.
+ */
+void
+campaign_lost(Step *s, ConsensusRefusal refusal)
+{
+	Consensus  *c = s->c;
+	ConsensusCampaign kind = c->campaign;
+
+	assert(c->role == ROLE_CANDIDATE && kind != CAMPAIGN_NONE);
+	campaign_clear(c);
+	become_unknown(s);
+	if (leader_alive(c, s->e->now))
+		c->role = ROLE_REPLICA;
+	if (kind == CAMPAIGN_RESUME)
+		return;
+	s->u->outcome = OUTCOME_LOST;
+	s->u->refusal = refusal;
+	if (kind == CAMPAIGN_TRANSFER)
+		c->campaign_attempt = 0;
+	else if (c->campaign_attempt != 0 && !transfer_begin(s))
+		c->campaign_attempt = 0;
+}
+
+static bool
+solo_allowed(const Step *s)
+{
+	const Consensus *c = s->c;
+
+	return c->campaign == CAMPAIGN_RESUME && c->may_resume && !c->campaign_blocked &&
+		s->e->may_lead && quorum_solo(&c->members, c->self) &&
+		(c->durable.voted_for == 0 || c->durable.voted_for == c->self);
+}
+
+/* Time passes for a campaign of type resume or promote. */
+void
+campaign_tick(Step *s)
+{
+	Consensus  *c = s->c;
+
+	if (s->e->now < c->campaign_start + c->config.election_timeout)
+	{
+		if (s->e->now >= c->campaign_retry)
+			campaign_ask(s);
+	}
+	else if (solo_allowed(s))
+	{
+		if (!c->campaign_voting)
+			durable_set(s, c->campaign_term, c->self);
+		become_primary(s, OUTCOME_RESUMED);
+	}
+	else if (c->campaign == CAMPAIGN_RESUME)
+		campaign_begin(s, CAMPAIGN_RESUME);
+	else
+		campaign_lost(s, c->campaign_refusal);
+}
+
+/* A refusal.  What it says about terms and primaries has been learned before. */
+static void
+vote_refused(Step *s, const ConsensusMessage *m)
+{
+	Consensus  *c = s->c;
+
+	if (m->refusal == REFUSED_NO_VOTER)
+		return;
+	c->campaign_refusal = (ConsensusRefusal) m->refusal;
+	c->campaign_blocked = true;
+	if (m->refusal == REFUSED_LEADER_ALIVE && c->campaign != CAMPAIGN_TRANSFER)
+		campaign_lost(s, REFUSED_LEADER_ALIVE);
+}
+
+void
+vote_response(Step *s, const ConsensusMessage *m)
+{
+	Consensus  *c = s->c;
+	int			i = quorum_index(&c->members, m->from);
+
+	if (c->role != ROLE_CANDIDATE || i < 0 || m->ask_term != c->campaign_term)
+		return;
+	if (c->campaign == CAMPAIGN_TRANSFER && !c->campaign_released)
+		return;
+	if ((m->pre != 0) == c->campaign_voting)
+		return;					/* an answer to the other round */
+	c->answered[i] = true;
+	if (m->granted)
+	{
+		c->votes[i] = true;
+		campaign_advance(s);
+	}
+	else
+		vote_refused(s, m);
+}
+
+/* A person asks this node to lead. */
+void
+promote(Step *s)
+{
+	Consensus  *c = s->c;
+	int			i = quorum_index(&c->members, c->self);
+	ConsensusRefusal refusal = REFUSED_NOT;
+
+	if (c->role == ROLE_PRIMARY)
+		return;
+	if (c->role == ROLE_STOPPED || !s->e->may_lead || !quorum_may_lead(&c->members, c->self) ||
+		(c->members.member[i].priority == 0 && !s->e->force))
+		refusal = REFUSED_MAY_NOT_LEAD;
+	else if (leader_alive(c, s->e->now) && !s->e->force)
+		refusal = REFUSED_LEADER_ALIVE;
+	if (refusal != REFUSED_NOT || (c->campaign_released && !s->e->force))
+	{
+		/* with the old primary's vote it asks for votes already, and goes on */
+		s->u->outcome = OUTCOME_LOST;
+		s->u->refusal = refusal;
+	}
+	else if (s->e->force)
+	{
+		durable_set(s, consensus_next_term(c->durable.term, c->self, true), c->self);
+		become_primary(s, OUTCOME_FORCED);
+	}
+	else
+		campaign_begin(s, CAMPAIGN_PROMOTE);
+}
+
+/* New members: votes are kept by member, for their places in the list may change. */
+void
+campaign_members(Step *s, const ConsensusMembership *new_members)
+{
+	Consensus  *c = s->c;
+	ConsensusMembership old_members = c->members;
+	bool		votes[CONSENSUS_MAX_MEMBERS] = {false};
+	bool		answered[CONSENSUS_MAX_MEMBERS] = {false};
+
+	assert(new_members->count >= 0 && new_members->count <= CONSENSUS_MAX_MEMBERS);
+	for (int i = 0; i < new_members->count; i++)
+	{
+		int			old = quorum_index(&old_members, new_members->member[i].id);
+
+		votes[i] = old >= 0 && c->votes[old];
+		answered[i] = old >= 0 && c->answered[old];
+	}
+	c->members = *new_members;
+	memcpy(c->votes, votes, sizeof(votes));
+	memcpy(c->answered, answered, sizeof(answered));
+	if (c->campaign != CAMPAIGN_NONE &&
+		(c->campaign != CAMPAIGN_TRANSFER || c->campaign_released))
+		campaign_advance(s);
+}
