@@ -30,7 +30,7 @@ ISOLATION = $(sort $(basename $(notdir $(wildcard test/isolation/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test/isolation
 TAP_TESTS = $(if $(wildcard test/t/*.pl),1)
 PROVE_TESTS = test/t/*.pl
-EXTRA_CLEAN = .build-flags test/bench/writer
+EXTRA_CLEAN = .build-flags
 
 SCRIPTED = help deps check demo demo-one-server bench
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)

@@ -36,7 +36,7 @@ choose_major() {
   local n
   n=$(pg_major || true)
   [ -n "$n" ] || n=$(sed -nE 's#^/usr/lib/postgresql/([0-9]+)/bin/pg_config$#\1#p' <<<"$PG_CONFIG")
-  [ -n "$n" ] || n=$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null | cut -d/ -f5 | sort -n | tail -1)
+  [ -n "$n" ] || n=$(find /usr/lib/postgresql/*/bin/postgres 2>/dev/null | cut -d/ -f5 | sort -n | tail -1)
   [ -n "$n" ] || n=$(apt-cache depends postgresql 2>/dev/null | sed -nE 's/.*Depends: postgresql-([0-9]+)$/\1/p' | head -1)
   echo "$n"
 }

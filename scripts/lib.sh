@@ -24,6 +24,7 @@ seconds_since() { awk -v ms=$(($(now_ms) - $1)) 'BEGIN { printf "%.1f", ms / 100
 find_pg() {
   PGBIN=$("$PG_CONFIG" --bindir)
   PKGLIBDIR=$("$PG_CONFIG" --pkglibdir)
+  # shellcheck disable=SC2034
   PGXS_DIR=$(dirname "$(dirname "$("$PG_CONFIG" --pgxs)")")   # holds test/perl, test/regress
 }
 
@@ -44,12 +45,15 @@ scratch_begin() {
 child() { CHILDREN+=("$1"); }
 
 scratch_end() {
-  local status=$? p d
+  local status=$? p f
   trap - EXIT INT TERM
   for p in "${CHILDREN[@]:-}"; do [ -z "$p" ] || kill "$p" 2>/dev/null || true; done
-  for d in "$W"/node*/; do
-    [ ! -f "$d/postmaster.pid" ] || as_pg "$PGBIN/pg_ctl" -D "$d" -m immediate -w stop >/dev/null 2>&1 || true
-  done
+  while read -r f; do
+    # a test may have left it frozen
+    pkill -CONT -P "$(head -1 "$f")" || true
+    kill -CONT "$(head -1 "$f")" 2>/dev/null || true
+    as_pg "$PGBIN/pg_ctl" -D "$(dirname "$f")" -m immediate -w stop >/dev/null 2>&1 || true
+  done < <(find "$W" -maxdepth 6 -name postmaster.pid)
   if [ -n "${KEEP:-}" ]; then say "kept: $W"; else rm -rf "$W"; fi
   exit "$status"
 }
@@ -93,11 +97,17 @@ server_start() {
 server_stop() { as_pg "$PGBIN/pg_ctl" -D "$W/node$1" -m "${2:-fast}" -w stop >/dev/null; }
 postmaster_pid() { head -1 "$W/node$1/postmaster.pid"; }
 
+# Clients run as whoever calls: local connections are trusted.
 # sql N DATABASE QUERY [psql options]
 sql() {
   local n=$1 db=$2 query=$3
   shift 3
-  as_pg "$PGBIN/psql" -XAtq -v ON_ERROR_STOP=1 -h "$W" -p "$(port "$n")" -U "$SUPERUSER" -d "$db" "$@" -c "$query"
+  "$PGBIN/psql" -XAtq -v ON_ERROR_STOP=1 -h "$W" -p "$(port "$n")" -U "$SUPERUSER" -d "$db" "$@" -c "$query"
+}
+
+build_writer() {
+  gcc -std=gnu99 -O2 -Wall -I"$("$PG_CONFIG" --includedir)" "$ROOT/test/bench/writer.c" -L"$("$PG_CONFIG" --libdir)" -lpq -o "$W/writer" ||
+    die "test/bench/writer.c does not compile"
 }
 
 # wait_for SECONDS WANTED command...: polls until the command prints WANTED

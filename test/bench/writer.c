@@ -2,22 +2,24 @@
  * writer.c - a client that writes without pause and measures how long it had to
  * wait: the gap of a failover as an application sees it.
  *
- *     writer CONNINFO SECONDS [PAUSE_US]
+ *     writer [-f FIRST_ID] [-i ID_FILE] [-p PAUSE_US] SECONDS CONNINFO...
  *
- * inserts 1, 2, 3, ... into table writer_probe(id), through CONNINFO (several
- * hosts, target_session_attrs=read-write), reconnects on any error, until
- * SECONDS have passed or SIGTERM comes.  An id whose outcome is unknown is not
- * used again.  Writes
+ * inserts FIRST_ID (1), FIRST_ID + 1, ... into table writer_probe(id), with a
+ * pause of PAUSE_US (1000) microseconds between two of them, until SECONDS have
+ * passed or SIGTERM comes.  On any error it connects again: CONNINFO names
+ * several hosts and target_session_attrs=read-write; with several CONNINFOs (two
+ * databases of one server differ in dbname) each is tried in turn.  An id whose
+ * outcome is unknown is not used again.  Acknowledged ids go to ID_FILE, a line
+ * each.  Writes
  *
  *     acknowledged N
  *     errors N                 statements that ended in an error or a lost connection
  *     longest_gap_ms X         between two acknowledgements
  *     gap_at UNIX_MS           when the second of them came
- *
- * and, with WRITER_IDS=file, each acknowledged id as a line of that file.
  */
 #include <libpq-fe.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -64,19 +66,34 @@ note_ack(Tally *t)
 	t->last = now;
 }
 
-/* A connection that is usable, or NULL after a short pause. */
+/* A connection to the first CONNINFO that has a primary, or NULL after a short pause. */
 static PGconn *
-connected(PGconn *conn, const char *conninfo)
+connect_any(char **conninfos, int n)
 {
-	if (conn && PQstatus(conn) == CONNECTION_OK)
-		return conn;
-	PQfinish(conn);
-	conn = PQconnectdb(conninfo);
-	if (PQstatus(conn) == CONNECTION_OK)
-		return conn;
-	PQfinish(conn);
+	for (int i = 0; i < n; i++)
+	{
+		PGconn	   *conn = PQconnectdb(conninfos[i]);
+
+		if (PQstatus(conn) == CONNECTION_OK)
+			return conn;
+		PQfinish(conn);
+	}
 	usleep(1000);
 	return NULL;
+}
+
+static bool
+insert_id(PGconn *conn, long id)
+{
+	char		sql[96];
+	PGresult   *res;
+	bool		ok;
+
+	snprintf(sql, sizeof(sql), "insert into writer_probe(id) values (%ld)", id);
+	res = PQexec(conn, sql);
+	ok = PQresultStatus(res) == PGRES_COMMAND_OK;
+	PQclear(res);
+	return ok;
 }
 
 int
@@ -85,34 +102,33 @@ main(int argc, char **argv)
 	PGconn	   *conn = NULL;
 	Tally		tally = {0};
 	FILE	   *ids = NULL;
-	long		id = 0;
+	long		id = 1;
+	useconds_t	pause_us = 1000;
 	double		end;
-	useconds_t	pause_us;
+	int			c;
 
-	if (argc < 3)
+	while ((c = getopt(argc, argv, "f:i:p:")) != -1)
 	{
-		fprintf(stderr, "usage: writer CONNINFO SECONDS [PAUSE_US]\n");
-		return 2;
+		if (c == 'f')
+			id = atol(optarg);
+		else if (c == 'p')
+			pause_us = atoi(optarg);
+		else if (c != 'i' || (ids = fopen(optarg, "w")) == NULL)
+			return 2;
 	}
-	if (getenv("WRITER_IDS") && (ids = fopen(getenv("WRITER_IDS"), "w")) == NULL)
+	if (argc - optind < 2)
 	{
-		perror(getenv("WRITER_IDS"));
+		fprintf(stderr, "usage: writer [-f FIRST_ID] [-i ID_FILE] [-p PAUSE_US] SECONDS CONNINFO...\n");
 		return 2;
 	}
 	signal(SIGTERM, on_term);
-	end = clock_ms(CLOCK_MONOTONIC) + atof(argv[2]) * 1e3;
-	pause_us = argc > 3 ? atoi(argv[3]) : 1000;
+	end = clock_ms(CLOCK_MONOTONIC) + atof(argv[optind++]) * 1e3;
 
 	while (!stop && clock_ms(CLOCK_MONOTONIC) < end)
 	{
-		char		sql[96];
-		PGresult   *res;
-
-		if ((conn = connected(conn, argv[1])) == NULL)
+		if (conn == NULL && (conn = connect_any(argv + optind, argc - optind)) == NULL)
 			continue;
-		snprintf(sql, sizeof(sql), "insert into writer_probe(id) values (%ld)", ++id);
-		res = PQexec(conn, sql);
-		if (PQresultStatus(res) == PGRES_COMMAND_OK)
+		if (insert_id(conn, id))
 		{
 			note_ack(&tally);
 			if (ids)
@@ -120,12 +136,12 @@ main(int argc, char **argv)
 		}
 		else
 		{
+			/* also after a refused write: this may be the former primary */
 			tally.errors++;
-			/* a session of a former primary stays read-only: look for the new one */
 			PQfinish(conn);
 			conn = NULL;
 		}
-		PQclear(res);
+		id++;
 		usleep(pause_us);
 	}
 	PQfinish(conn);
