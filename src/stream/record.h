@@ -15,7 +15,9 @@
  *
  *   BEGIN       xid, subxid; u8 streamed (1: sent while in progress: other
  *               transactions and ABORTs of its subtransactions may come between)
- *   RELATION    xid, subxid; Relation, see RecordRelation
+ *   RELATION    xid, subxid; u32 relid; string schema; string name; u8 replica
+ *               identity; u16 n; n columns: u8 key; u8 format; string name; u32
+ *               base type OID; i32 typmod; string type's schema; string type
  *   INSERT      xid, subxid; u32 relid; tuple new
  *   UPDATE      xid, subxid; u32 relid; u8 old kind ('K' key columns only, 'O'
  *               whole old row, 'N' none: the key did not change); [tuple old];
@@ -53,7 +55,7 @@
 #ifndef BATON_RECORD_H
 #define BATON_RECORD_H
 
-#include "stream/stream.h"
+#include "stream/frame.h"
 
 typedef enum RecordType
 {
@@ -76,6 +78,13 @@ typedef enum RecordType
 
 #define RECORD_LAST_TYPE	RECORD_PART
 #define RECORD_HEADER_LEN	5
+/* Bytes of a PART record that fills a frame. */
+#define RECORD_PART_MAX		(FRAME_MAX_RAW - RECORD_HEADER_LEN - 1)
+/* Length of a COMMIT record. */
+#define RECORD_COMMIT_LEN	(RECORD_HEADER_LEN + 8 + 2 + 8 + 8 + 8 + 8)
+
+/* True of types whose body begins with xid and subxid. */
+#define RECORD_HAS_XID(type) ((type) >= RECORD_BEGIN && (type) <= RECORD_ABORT)
 
 /* Name of a record type in upper case, or NULL if there is no such type. */
 extern const char *record_type_name(int type);
@@ -171,11 +180,41 @@ extern void record_put_term(StreamBuf *buf, const RecordTerm *term);
 extern void record_put_failover(StreamBuf *buf, const RecordFailover *failover);
 extern void record_put_membership(StreamBuf *buf, const char *bytes, uint32 len);
 extern void record_put_message(StreamBuf *buf, uint32 xid, uint32 subxid, const RecordMessage *m);
+/* One piece, of at most RECORD_PART_MAX bytes, of a record that is too long for a frame. */
+extern void record_put_part(StreamBuf *buf, bool last, const char *bytes, uint32 len);
+
 /* tuple parts: number of columns, then each value */
-extern void record_put_natts(StreamBuf *buf, uint16 natts);
-extern void record_put_null(StreamBuf *buf);
-extern void record_put_unchanged(StreamBuf *buf);
-extern void record_put_value(StreamBuf *buf, char kind, const void *data, uint32 len);
+static inline void
+record_put_natts(StreamBuf *buf, uint16 natts)
+{
+	stream_buf_u16(buf, natts);
+}
+
+static inline void
+record_put_null(StreamBuf *buf)
+{
+	stream_buf_u8(buf, 'n');
+}
+
+static inline void
+record_put_unchanged(StreamBuf *buf)
+{
+	stream_buf_u8(buf, 'u');
+}
+
+/* kind: 'b' or 't' */
+static inline void
+record_put_value(StreamBuf *buf, char kind, const void *data, uint32 len)
+{
+	char	   *p = stream_buf_extend(buf, 5 + (size_t) len);
+
+	if (p == NULL)
+		return;
+	p[0] = kind;
+	stream_store_u32(p + 1, len);
+	if (len > 0)
+		memcpy(p + 5, data, len);
+}
 
 /*
  * Overwrite oldest_open in an encoded COMMIT record that starts at `record`.
@@ -195,6 +234,11 @@ extern StreamCode record_get_commit(const Record *r, RecordCommit *commit, Strea
 extern StreamCode record_get_term(const Record *r, RecordTerm *term, StreamError *err);
 extern StreamCode record_get_failover(const Record *r, RecordFailover *failover, StreamError *err);
 extern StreamCode record_get_message(const Record *r, RecordMessage *m, StreamError *err);
+extern StreamCode record_get_membership(const Record *r, const char **bytes, uint32 *len,
+										StreamError *err);
+/* bytes: the piece; the caller puts the pieces together and reads them with record_next. */
+extern StreamCode record_get_part(const Record *r, bool *last, const char **bytes, uint32 *len,
+								  StreamError *err);
 /* Reads one tuple at c: returns the number of values, at most max, or -1. */
 extern int	record_get_tuple(StreamCursor *c, RecordValue *values, int max);
 

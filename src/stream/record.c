@@ -1,0 +1,158 @@
+/*
+ * record.c - writing records.  Their layout is told in record.h.
+ */
+#include "stream/record.h"
+
+static const char *const record_names[RECORD_LAST_TYPE + 1] = {
+	NULL, "BEGIN", "RELATION", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "DDL",
+	"SEQUENCE", "MESSAGE", "COMMIT", "ABORT", "MEMBERSHIP", "TERM", "FAILOVER", "PART"
+};
+
+const char *
+record_type_name(int type)
+{
+	if (type < RECORD_BEGIN || type > RECORD_LAST_TYPE)
+		return NULL;
+	return record_names[type];
+}
+
+size_t
+record_begin(StreamBuf *buf, RecordType type, uint32 xid, uint32 subxid)
+{
+	size_t		offset = buf->len;
+	size_t		len = RECORD_HEADER_LEN + (RECORD_HAS_XID(type) ? 8 : 0);
+	char	   *p = stream_buf_extend(buf, len);
+
+	if (p == NULL)
+		return offset;
+	p[0] = (char) type;
+	stream_store_u32(p + 1, 0);
+	if (RECORD_HAS_XID(type))
+	{
+		stream_store_u32(p + 5, xid);
+		stream_store_u32(p + 9, subxid);
+	}
+	return offset;
+}
+
+void
+record_end(StreamBuf *buf, size_t offset)
+{
+	size_t		body_len;
+
+	if (buf->failed)
+		return;
+	body_len = buf->len - offset - RECORD_HEADER_LEN;
+	if (body_len > PG_UINT32_MAX)
+	{
+		buf->failed = true;
+		return;
+	}
+	stream_store_u32(buf->data + offset + 1, (uint32) body_len);
+}
+
+void
+record_put_relation(StreamBuf *buf, uint32 xid, uint32 subxid, const RecordRelation *rel)
+{
+	size_t		offset = record_begin(buf, RECORD_RELATION, xid, subxid);
+
+	stream_buf_u32(buf, rel->relid);
+	stream_buf_string(buf, rel->nspname);
+	stream_buf_string(buf, rel->relname);
+	stream_buf_u8(buf, (uint8) rel->replident);
+	stream_buf_u16(buf, rel->natts);
+	for (int i = 0; i < rel->natts; i++)
+	{
+		const RecordColumn *col = &rel->columns[i];
+
+		stream_buf_u8(buf, col->key ? 1 : 0);
+		stream_buf_u8(buf, (uint8) col->format);
+		stream_buf_string(buf, col->name);
+		stream_buf_u32(buf, col->typid);
+		stream_buf_u32(buf, (uint32) col->typmod);
+		stream_buf_string(buf, col->typnsp);
+		stream_buf_string(buf, col->typname);
+	}
+	record_end(buf, offset);
+}
+
+void
+record_put_commit(StreamBuf *buf, uint32 xid, const RecordCommit *commit)
+{
+	size_t		offset = record_begin(buf, RECORD_COMMIT, xid, xid);
+
+	stream_buf_u16(buf, commit->source);
+	stream_buf_u64(buf, commit->commit_lsn);
+	stream_buf_u64(buf, commit->end_lsn);
+	stream_buf_u64(buf, (uint64) commit->commit_time);
+	stream_buf_u64(buf, commit->oldest_open);
+	record_end(buf, offset);
+}
+
+void
+record_patch_commit(char *record, StreamPos oldest_open)
+{
+	Assert(record[0] == RECORD_COMMIT);
+	stream_store_u64(record + RECORD_COMMIT_LEN - 8, oldest_open);
+}
+
+void
+record_put_abort(StreamBuf *buf, uint32 xid, uint32 subxid)
+{
+	record_end(buf, record_begin(buf, RECORD_ABORT, xid, subxid));
+}
+
+void
+record_put_term(StreamBuf *buf, const RecordTerm *term)
+{
+	size_t		offset = record_begin(buf, RECORD_TERM, 0, 0);
+
+	stream_buf_u64(buf, term->term);
+	stream_buf_u16(buf, term->member);
+	stream_buf_u64(buf, (uint64) term->time);
+	record_end(buf, offset);
+}
+
+void
+record_put_failover(StreamBuf *buf, const RecordFailover *failover)
+{
+	size_t		offset = record_begin(buf, RECORD_FAILOVER, 0, 0);
+
+	stream_buf_u64(buf, failover->term);
+	stream_buf_u64(buf, failover->attempt);
+	stream_buf_u16(buf, failover->target);
+	stream_buf_u64(buf, (uint64) failover->deadline);
+	record_end(buf, offset);
+}
+
+void
+record_put_membership(StreamBuf *buf, const char *bytes, uint32 len)
+{
+	size_t		offset = record_begin(buf, RECORD_MEMBERSHIP, 0, 0);
+
+	stream_buf_u32(buf, len);
+	stream_buf_append(buf, bytes, len);
+	record_end(buf, offset);
+}
+
+void
+record_put_message(StreamBuf *buf, uint32 xid, uint32 subxid, const RecordMessage *m)
+{
+	size_t		offset = record_begin(buf, RECORD_MESSAGE, xid, subxid);
+
+	stream_buf_u64(buf, m->lsn);
+	stream_buf_string(buf, m->prefix);
+	stream_buf_u32(buf, m->len);
+	stream_buf_append(buf, m->data, m->len);
+	record_end(buf, offset);
+}
+
+void
+record_put_part(StreamBuf *buf, bool last, const char *bytes, uint32 len)
+{
+	size_t		offset = record_begin(buf, RECORD_PART, 0, 0);
+
+	stream_buf_u8(buf, last ? 1 : 0);
+	stream_buf_append(buf, bytes, len);
+	record_end(buf, offset);
+}
