@@ -43,9 +43,9 @@ typedef struct PeerConn
 } PeerConn;
 
 /*
- * Begin to connect.  conninfo: any libpq connection string or URI; a relative
- * name look-up in it blocks, as always in libpq.  The connection is in
- * nonblocking mode; go on with PQconnectPoll() when its socket is writable.
+ * Begin to connect.  conninfo: any libpq connection string or URI; looking up a
+ * host name blocks, as always in libpq.  Go on with PQconnectPoll() when the
+ * socket is writable, and call PQsetnonblocking() once connected.
  *
  * Returns NULL, with the reason in err, if it cannot even begin.  Raises nothing
  * but out of memory.

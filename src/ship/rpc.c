@@ -1,0 +1,190 @@
+/*
+ * rpc.c - what the functions of schema baton_rpc share: the check of who calls,
+ * the session's state and its end, and how a term reaches the coordinator.
+ */
+#include "baton.h"
+
+#include "miscadmin.h"
+#include "ship/rpc.h"
+#include "storage/ipc.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+RpcSession	rpc_session;
+
+NodeShared *
+rpc_enter(void)
+{
+	baton_require_preloaded();
+	if (!has_rolreplication(GetUserId()))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for the node-to-node functions of baton"),
+				 errdetail("They are for roles with the REPLICATION attribute."),
+				 errhint("Give the role in the node's conninfo that attribute: ALTER ROLE ... REPLICATION.")));
+	return node_mine_or_error();
+}
+
+NodeShared *
+rpc_enter_peer(int from)
+{
+	NodeShared *node = rpc_enter();
+
+	if (rpc_session.peer == 0 || rpc_session.peer != from || rpc_session.node != node)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this session has not shaken hands with member %d", from),
+				 errhint("Call baton_rpc.handshake() first.")));
+	return node;
+}
+
+/* before_shmem_exit: let go of all that other processes could wait for. */
+static void
+rpc_session_end(int code, Datum arg)
+{
+	NodeShared *node = rpc_session.node;
+	bool		was_receiver;
+
+	if (node == NULL)
+		return;
+	/* an ERROR or FATAL inside a function may have left locks held */
+	LWLockReleaseAll();
+
+	LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);
+	was_receiver = node->receiver_pid == MyProcPid;
+	if (was_receiver)
+		node->receiver_pid = 0;
+	LWLockRelease(&node->log_lock);
+
+	if (rpc_session.watching)
+	{
+		PeerShared *peer;
+
+		SpinLockAcquire(&node->mutex);
+		peer = node_peer(node, rpc_session.peer);
+		if (peer != NULL && peer->watchers > 0)
+			peer->watchers--;
+		SpinLockRelease(&node->mutex);
+		rpc_session.watching = false;
+	}
+	stream_writer_close(&rpc_session.writer);
+	stream_reader_close(&rpc_session.reader);
+	if (was_receiver)
+		ConditionVariableBroadcast(&node->state_cv);
+}
+
+void
+rpc_session_begin(NodeShared *node, uint16 peer)
+{
+	if (!rpc_session.exit_registered)
+	{
+		before_shmem_exit(rpc_session_end, (Datum) 0);
+		rpc_session.exit_registered = true;
+	}
+	rpc_session.node = node;
+	rpc_session.peer = peer;
+	/* files that are still open may be of a log that was replaced since */
+	stream_writer_close(&rpc_session.writer);
+	stream_reader_close(&rpc_session.reader);
+	node_log_directory(node, rpc_session.writer.directory, sizeof(rpc_session.writer.directory));
+	node_log_directory(node, rpc_session.reader.directory, sizeof(rpc_session.reader.directory));
+}
+
+#ifdef WORDS_BIGENDIAN
+#define RPC_BYTE_ORDER "big-endian"
+#else
+#define RPC_BYTE_ORDER "little-endian"
+#endif
+
+const char *
+rpc_architecture(void)
+{
+	static char text[96];
+
+	snprintf(text, sizeof(text), "%s, datum %d, alignment %d, name %d, %s float8",
+			 RPC_BYTE_ORDER, (int) sizeof(Datum), MAXIMUM_ALIGNOF, NAMEDATALEN,
+			 FLOAT8PASSBYVAL ? "by-value" : "by-reference");
+	return text;
+}
+
+void
+rpc_heard(NodeShared *node, uint64 term, uint16 leader)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		follows;
+	bool		changed;
+
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	follows = node->term == term && (node->leader == leader || node->leader == 0);
+	LWLockRelease(&node->state_lock);
+	if (!follows)
+		return;
+
+	SpinLockAcquire(&node->mutex);
+	changed = node->heard_term != term || node->heard_leader != leader;
+	node->heard_term = term;
+	node->heard_leader = leader;
+	node->heard_at = now;
+	SpinLockRelease(&node->mutex);
+
+	if (changed ||
+		TimestampDifferenceExceeds(rpc_session.woke_at, now, baton_heartbeat_interval / 2))
+	{
+		rpc_session.woke_at = now;
+		node_wake(node, WORKER_COORDINATOR);
+	}
+}
+
+/* Does this node follow `leader` in `term`, or *beyond: is it past that term? */
+static bool
+rpc_follows(NodeShared *node, uint64 term, uint16 leader, bool *beyond)
+{
+	uint64		own_term;
+	uint16		own_leader;
+	uint64		append_term;
+
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	own_term = node->term;
+	own_leader = node->leader;
+	LWLockRelease(&node->state_lock);
+	LWLockAcquire(&node->log_lock, LW_SHARED);
+	append_term = node->append_term;
+	LWLockRelease(&node->log_lock);
+
+	*beyond = own_term > term || append_term > term;
+	return own_term == term && own_leader == leader && append_term == term;
+}
+
+bool
+rpc_accept_leader(NodeShared *node, uint64 term, uint16 leader)
+{
+	ConsensusMessage m = {0};
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), RPC_ACCEPT_MS);
+	bool		beyond;
+	bool		follows;
+
+	if (rpc_follows(node, term, leader, &beyond) || beyond)
+		return !beyond;
+
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	m.to = node->self;
+	LWLockRelease(&node->state_lock);
+	m.type = MSG_LEADER;
+	m.from = leader;
+	m.term = term;
+	m.leader = leader;
+	m.leader_term = term;
+	node_post(node, &m);
+
+	ConditionVariablePrepareToSleep(&node->state_cv);
+	while (!(follows = rpc_follows(node, term, leader, &beyond)) && !beyond)
+	{
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+
+		if (left <= 0 ||
+			ConditionVariableTimedSleep(&node->state_cv, left, PG_WAIT_EXTENSION))
+			break;
+	}
+	ConditionVariableCancelSleep();
+	return follows;
+}
