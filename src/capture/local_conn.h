@@ -44,6 +44,16 @@ extern PGconn *local_connect(const char *dbname, bool replication, const char *a
 extern PGresult *local_exec(PGconn *conn, const char *sql, int timeout_ms,
 							char *err, size_t errlen);
 
+/*
+ * The two halves of local_exec(), for a statement sent with PQsendQuery().
+ *
+ * local_wait_result: wait until a result can be had, at most timeout_ms (0: no
+ * limit).  Returns 1, 0 at timeout, -1 if the connection was lost.
+ * local_collect: wait for the end, cancel at timeout_ms; results as local_exec().
+ */
+extern int	local_wait_result(PGconn *conn, int timeout_ms);
+extern PGresult *local_collect(PGconn *conn, int timeout_ms, char *err, size_t errlen);
+
 /* Copy libpq's message into err as one line. */
 extern void local_error_line(const char *message, char *err, size_t errlen);
 
