@@ -34,6 +34,10 @@ typedef struct StreamTail
 	StreamPos	flushed;		/* all before it survives a crash of the machine */
 	StreamPos	last_start;		/* start of the last frame; 0 with last_term 0: none */
 	uint64		last_term;		/* term of the last frame */
+	uint64		cuts;			/* rises with each stream_truncate: what was read or
+								 * flushed beside the lock before it may be void */
+	bool		broken;			/* an fsync or a cut has failed: what lies behind `flushed`
+								 * cannot be trusted, open the log anew */
 } StreamTail;
 
 /* One process's open file for appending; zeroed memory plus directory is ready. */
@@ -61,7 +65,8 @@ typedef void (*StreamFrameVisitor) (const FrameHeader *h, void *arg);
  * or from base_last_start/base_last_term when it is the only one.
  *
  * Returns STREAM_OK; STREAM_CORRUPT with position and reason (nothing has been
- * changed); STREAM_IO.  *cut is the number of bytes cut off.
+ * changed), also if there is no segment; STREAM_IO; STREAM_NOMEM.  *cut is the
+ * number of bytes cut off.  tail->cuts starts at 0 again.
  */
 extern StreamCode stream_log_open(const char *directory, StreamPos known_flushed,
 								  StreamPos check_from,
@@ -72,8 +77,13 @@ extern StreamCode stream_log_open(const char *directory, StreamPos known_flushed
 /*
  * Append whole frames (header + payload, one or more, back to back), which must
  * continue the log: the first starts at tail->end and names the last frame as
- * its previous.  Written, not flushed.  STREAM_MISMATCH leaves all as it was; a
- * failed write leaves tail as it was, and the next append overwrites.
+ * its previous.  Written, not flushed.
+ *
+ * Returns STREAM_OK; STREAM_MISMATCH for frames that are damaged, incomplete, of
+ * a lower term or do not continue the log, and all is as it was; STREAM_IO
+ * (no space, usually) or STREAM_NOMEM: the tail is as it was, and the next
+ * append overwrites what was written of this one.  STREAM_IO with tail->broken
+ * set (and at every call from then on): the log must be opened anew.
  */
 extern StreamCode stream_append(StreamWriter *w, StreamTail *tail,
 								const char *frames, size_t len, StreamError *err);
@@ -83,6 +93,12 @@ extern StreamCode stream_append(StreamWriter *w, StreamTail *tail,
  * tail->end under the lock, calls this without it, and then raises
  * tail->flushed to flush_to under the lock.  (Earlier segments were fsynced at
  * their end.)  segment: tail->segment as read together with flush_to.
+ *
+ * Do not raise tail->flushed if tail->cuts is not what it was when flush_to was
+ * read (flush_to means nothing after a cut), or if tail->broken is set.  Returns
+ * STREAM_OK; STREAM_GONE if the segment was cut off meanwhile; STREAM_IO: the
+ * kernel may have dropped what was written, a second fsync would hide it: the
+ * caller sets tail->broken under the lock.
  */
 extern StreamCode stream_flush(StreamWriter *w, StreamPos segment, StreamError *err);
 
@@ -90,18 +106,24 @@ extern StreamCode stream_flush(StreamWriter *w, StreamPos segment, StreamError *
  * Cut the log at `pos`, a frame border at which a frame (last_start, last_term)
  * ends: later segments are removed, newest first, then the segment that holds
  * pos is truncated and fsynced.  A crash in between leaves a log that is longer.
+ * Everything that is left is flushed.
+ *
+ * Returns STREAM_OK; STREAM_MISMATCH if pos is not within the log (nothing is
+ * changed); STREAM_IO or STREAM_NOMEM: tail->broken is set.
  */
 extern StreamCode stream_truncate(StreamWriter *w, StreamTail *tail, StreamPos pos,
 								  StreamPos last_start, uint64 last_term, StreamError *err);
 
 /*
  * Remove whole segments that lie before keep_from, oldest first; never the one
- * being written.  Sets tail->start.
+ * being written.  Sets tail->start.  It only unlinks files that nobody appends to,
+ * so it may work on a copy of the tail without the lock.
+ * Returns STREAM_OK, STREAM_IO or STREAM_NOMEM; tail->start is right in any case.
  */
 extern StreamCode stream_remove_before(const char *directory, StreamTail *tail,
 									   StreamPos keep_from, StreamError *err);
 
-/* Remove every segment of the directory; STREAM_OK also if there is none. */
+/* Remove every segment of the directory, newest first; STREAM_OK also if there is none. */
 extern StreamCode stream_log_destroy(const char *directory, StreamError *err);
 
 extern void stream_writer_close(StreamWriter *w);
@@ -119,21 +141,29 @@ typedef struct StreamReader
 	StreamBuf	frame;			/* the bytes of the frame read last */
 	StreamBuf	scratch;		/* its records if it was compressed */
 	FrameCodec	codec;
+	size_t		guess;			/* how much to read at once: what the last frame needed */
 } StreamReader;
 
 /*
  * Read the frame that starts at pos.  limit: the end of what may be read
  * (tail->flushed or end).  Returns STREAM_OK with *h and, if records is not
- * NULL, its records (valid until the next call); STREAM_END at limit;
- * STREAM_GONE; STREAM_CORRUPT (below limit every frame must be whole).
- * The raw frame is in reader->frame.
+ * NULL, its records (valid until the next call); STREAM_END at limit and
+ * beyond; STREAM_GONE; STREAM_CORRUPT (below limit every frame must be whole);
+ * STREAM_IO; STREAM_NOMEM.  The raw frame is in reader->frame.
+ *
+ * Nothing is kept from one call to the next but the open file, so a reader may
+ * stay open over cuts.  Whoever reads beside the lock and meets an error, or
+ * acts on a frame, looks at tail->cuts first where cuts are possible.
  */
 extern StreamCode stream_read(StreamReader *r, StreamPos pos, StreamPos limit,
 							  FrameHeader *h, const char **records, StreamError *err);
 
 /*
  * Find the frame that holds pos (start <= pos < end), or with pos = limit the
- * one that ends there.  Walks headers from the start of pos's segment.
+ * one that ends there.  Walks headers from the start of pos's segment and checks
+ * the frame found, which is in reader->frame then.
+ * STREAM_OK; STREAM_END if pos is beyond limit, or the log is empty up to pos;
+ * else as stream_read.
  */
 extern StreamCode stream_find(StreamReader *r, StreamPos pos, StreamPos limit,
 							  FrameHeader *h, StreamError *err);
