@@ -1,0 +1,41 @@
+/*
+ * gate.h - what lets client writes into the database, or keeps them out.
+ *
+ * The state of a database's gate lies in its NodeShared and is written by the
+ * coordinator alone.  Hooks in every session look at it before each statement,
+ * before each commit, and when a function that writes by itself is called; see
+ * the head of gate.c for what they do in each state, and of gate_scan.c for what
+ * the coordinator has to do in which order.
+ */
+#ifndef BATON_GATE_H
+#define BATON_GATE_H
+
+#include "postgres.h"
+
+#include "shared_state.h"
+
+/*
+ * A process of baton's own that writes tables sets this before its first
+ * transaction: the gate then does not look at it at all.
+ */
+extern bool baton_worker_exempt;
+
+/* Called by _PG_init, and by the shared memory hooks of shared_state.c. */
+extern void gate_install_hooks(void);
+extern Size gate_shmem_size(void);
+extern void gate_shmem_init(void);
+
+/* ---- for the coordinator ---- */
+
+extern PGDLLEXPORT void gate_set(NodeShared *node, GateState state);
+extern PGDLLEXPORT int gate_writers(Oid dboid, bool include_lock_holders);
+extern PGDLLEXPORT int gate_terminate_writers(Oid dboid);
+extern PGDLLEXPORT int gate_terminate_sessions(Oid dboid, pid_t except);
+extern PGDLLEXPORT bool gate_barrier_passed(Oid dboid);
+extern PGDLLEXPORT int gate_waiters(Oid dboid);
+
+/* ---- for anybody who has to say where to go ---- */
+
+extern char *gate_primary_hint(NodeShared *node);
+
+#endif							/* BATON_GATE_H */

@@ -1,0 +1,89 @@
+/*
+ * gate_primary.c - says where the primary is.
+ *
+ * A member's conninfo was written for the other nodes: it may hold a password,
+ * and names their role.  Of all its options only the address is told to clients.
+ */
+#include "failover/gate_internal.h"
+
+#include "lib/stringinfo.h"
+#include "libpq-fe.h"
+
+static bool
+is_address(const char *keyword)
+{
+	return strcmp(keyword, "host") == 0 || strcmp(keyword, "hostaddr") == 0 ||
+		strcmp(keyword, "port") == 0 || strcmp(keyword, "dbname") == 0;
+}
+
+static void
+append_value(StringInfo out, const char *value)
+{
+	bool		quote = value[0] == '\0' || strpbrk(value, " \t\n'\\") != NULL;
+
+	if (quote)
+		appendStringInfoChar(out, '\'');
+	for (const char *p = value; *p; p++)
+	{
+		if (*p == '\'' || *p == '\\')
+			appendStringInfoChar(out, '\\');
+		appendStringInfoChar(out, *p);
+	}
+	if (quote)
+		appendStringInfoChar(out, '\'');
+}
+
+/* Append the address in a conninfo; nothing if it cannot be parsed. */
+static void
+append_address(StringInfo out, const char *conninfo)
+{
+	PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
+
+	if (options == NULL)
+		return;
+	for (PQconninfoOption *o = options; o->keyword != NULL; o++)
+	{
+		if (o->val == NULL || !is_address(o->keyword))
+			continue;
+		appendStringInfo(out, " %s=", o->keyword);
+		append_value(out, o->val);
+	}
+	PQconninfoFree(options);
+}
+
+/*
+ * A sentence for errhint(): the name and address of the node's primary, or that
+ * none is known.  Palloc'd.  Also called while an error is being reported, so it
+ * raises none itself.
+ */
+char *
+gate_primary_hint(NodeShared *node)
+{
+	StringInfoData hint;
+	Member		leader;
+	bool		found = false;
+	bool		self;
+	bool		locked = LWLockHeldByMe(&node->state_lock);
+
+	if (!locked)
+		LWLockAcquire(&node->state_lock, LW_SHARED);
+	self = node->leader != 0 && node->leader == node->self;
+	for (int i = 0; i < node->membership.count && !found; i++)
+	{
+		if (node->leader == 0 || node->membership.members[i].voter.id != node->leader)
+			continue;
+		leader = node->membership.members[i];
+		found = true;
+	}
+	if (!locked)
+		LWLockRelease(&node->state_lock);
+
+	if (self)
+		return pstrdup("This node leads its group, but does not take writes at present; try again, and see baton.status.");
+	if (!found)
+		return pstrdup("The group's primary is not known at present; try again.");
+	initStringInfo(&hint);
+	appendStringInfo(&hint, "Connect to the primary \"%s\":", leader.name);
+	append_address(&hint, leader.conninfo);
+	return hint.data;
+}
