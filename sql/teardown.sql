@@ -1,0 +1,15 @@
+-- The group is taken apart; what remains are two ordinary databases.
+\c baton_regress_b
+set client_min_messages = warning;
+select baton.leave_group() is null as left;
+select count(*) as nodes from baton.nodes;
+insert into parent values (3000);
+drop extension baton;
+\c baton_regress_a
+set client_min_messages = warning;
+select name from baton.nodes;
+select baton.leave_group() is null as left;
+insert into parent values (3001);
+drop extension baton;
+select count(*) as slots from pg_replication_slots where slot_name like 'baton%' and database like 'baton_regress%';
+select nspname from pg_namespace where nspname like 'baton%';

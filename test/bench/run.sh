@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# All figures that this folder can measure without other systems.
+here=$(dirname "$0")
+status=0
+for bench in failover_gap idle bigtx; do
+  echo "== $bench"
+  "$here/$bench.sh" || status=1
+done
+exit $status
