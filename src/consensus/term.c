@@ -75,6 +75,8 @@ term_seen(Step *s, uint64_t term)
 	bool		leading = c->role == ROLE_PRIMARY || c->campaign == CAMPAIGN_RESUME;
 
 	assert(term > c->durable.term);
+	if (c->campaign == CAMPAIGN_TRANSFER && term == c->campaign_term)
+		return;					/* the old primary has voted; its answer is still to come */
 	if (c->role == ROLE_PRIMARY)
 	{
 		s->u->outcome = OUTCOME_STEPPED_DOWN;
@@ -104,12 +106,11 @@ leader_seen(Step *s, uint64_t term, uint16_t leader, bool direct)
 {
 	Consensus  *c = s->c;
 
-	if (leader == c->self || term < c->durable.term)
-		return;
+	if (TERM_MEMBER(term) == c->self || term < c->durable.term)
+		return;					/* nobody else can lead this node's own term */
 	if (term > c->durable.term)
 		term_seen(s, term);
-	if (c->role == ROLE_PRIMARY)
-		return;					/* nobody else can lead this node's own term */
+	assert(c->role != ROLE_PRIMARY);
 
 	c->leader = leader;
 	if (direct)

@@ -133,8 +133,9 @@ transfer_ask(Step *s)
 
 /*
  * Starts to ask for the attempt in campaign_*; false if it is out of date.  The
- * term to ask for follows the record's; it may be on this node's disk already, as
- * its own vote, if it was on its way to lead when it went down.
+ * term to ask for follows the record's.  It may be on this node's disk already: it
+ * was on its way to lead when it went down, or has heard of the old primary's
+ * vote from others.
  */
 bool
 transfer_begin(Step *s)
@@ -142,8 +143,7 @@ transfer_begin(Step *s)
 	Consensus  *c = s->c;
 	uint64_t	ask_term = consensus_next_term(c->campaign_record_term, c->self, false);
 
-	if (c->durable.term != c->campaign_record_term &&
-		!(c->durable.term == ask_term && c->durable.voted_for == c->self))
+	if (c->durable.term != c->campaign_record_term && c->durable.term != ask_term)
 		return false;
 	c->role = ROLE_CANDIDATE;
 	c->campaign = CAMPAIGN_TRANSFER;
@@ -165,6 +165,8 @@ failover_seen(Step *s)
 	if (c->role != ROLE_UNKNOWN && c->role != ROLE_REPLICA &&
 		!(c->campaign == CAMPAIGN_TRANSFER && !c->campaign_released))
 		return;
+	if (c->may_resume)
+		return;					/* has led by it already, and never leads a term twice */
 	if (e->target != c->self || e->leader == 0 || e->leader == c->self || e->attempt == 0 ||
 		!e->may_lead || !quorum_may_lead(&c->members, c->self))
 		return;
