@@ -3,6 +3,7 @@
  */
 #include "baton.h"
 
+#include "api/api.h"
 #include "failover/gate.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -30,6 +31,7 @@ _PG_init(void)
 	baton_preloaded = true;
 	shared_state_init();
 	gate_install_hooks();
+	guard_install_hooks();
 	launcher_register();
 }
 

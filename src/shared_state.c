@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
+#include "storage/proc.h"
 #include "storage/shmem.h"
 #include "utils/memutils.h"
 
@@ -201,12 +202,13 @@ node_mine_or_error(void)
 }
 
 /*
- * Take a free slot for a database, with its gate closed.  Raises
+ * Take a free slot for a database, with its gate in the given state (OPEN for the
+ * first node of a group, which goes on being written to).  Raises
  * ERRCODE_CONFIGURATION_LIMIT_EXCEEDED if there is none, and
  * ERRCODE_DUPLICATE_OBJECT if the database has one.
  */
 NodeShared *
-node_slot_acquire(Oid dboid, const char *dbname)
+node_slot_acquire(Oid dboid, const char *dbname, GateState gate)
 {
 	NodeShared *free_slot = NULL;
 
@@ -230,6 +232,7 @@ node_slot_acquire(Oid dboid, const char *dbname)
 	node_slot_init(free_slot, baton_shared->tranche);
 	strlcpy(free_slot->dbname, dbname, NAMEDATALEN);
 	snprintf(free_slot->directory, MAXPGPATH, "baton/%u", dboid);
+	pg_atomic_write_u32(&free_slot->gate, gate);
 	pg_write_barrier();
 	free_slot->dboid = dboid;
 	LWLockRelease(&baton_shared->lock);
@@ -248,6 +251,24 @@ node_slot_release(NodeShared *node)
 	ConditionVariableBroadcast(&node->command_cv);
 	ConditionVariableBroadcast(&node->applied_cv);
 	ConditionVariableBroadcast(&node->watch_cv);
+}
+
+/*
+ * A membership has come, by handshake or in the stream: if it is newer than what
+ * is known, the coordinator adopts it.
+ */
+void
+node_offer_membership(NodeShared *node, const Membership *m)
+{
+	bool		newer;
+
+	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
+	newer = m->version > node->membership.version && m->version > node->offered.version;
+	if (newer)
+		node->offered = *m;
+	LWLockRelease(&node->state_lock);
+	if (newer)
+		node_wake(node, WORKER_COORDINATOR);
 }
 
 PeerShared *

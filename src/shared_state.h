@@ -93,6 +93,7 @@ typedef struct PeerShared
 	TimestampTz apply_waits_since;	/* the same for what it has applied */
 	TimestampTz applied_at;		/* commit time of the last transaction it has applied, 0 unknown */
 	char		error[BATON_ERROR_LEN];	/* last error, "" none */
+	char		apply_error[BATON_ERROR_LEN];	/* peer's apply error as last reported, "" none */
 
 	/* messages to this peer, oldest first; spinlock `mutex` of the node */
 	int			outbox_len;
@@ -112,8 +113,7 @@ typedef enum CommandKind
 	COMMAND_LEAVE,
 	COMMAND_ADD_MEMBER,			/* from baton_rpc.add_member, on the primary */
 	COMMAND_CHANGE_MEMBER,		/* priority, type, flags, conninfo */
-	COMMAND_REMOVE_MEMBER,
-	COMMAND_RELEASE				/* the database is about to be dropped: let go */
+	COMMAND_REMOVE_MEMBER
 } CommandKind;
 
 typedef enum FailoverAfter
@@ -138,6 +138,7 @@ typedef struct CommandShared	/* node->command; lock: command_lock */
 	uint64		id;				/* rises with each command */
 	CommandKind kind;
 	bool		done;
+	bool		cancel;			/* the session has gone, or was cancelled: give up if possible */
 	bool		success;
 	int			sqlerrcode;		/* if it failed */
 	char		message[BATON_ERROR_LEN];
@@ -171,6 +172,7 @@ typedef struct NodeShared
 	uint16		self;
 	uint64		incarnation;
 	Membership	membership;
+	Membership	offered;		/* a newer membership heard of; version 0: none */
 	NodeState	state;
 	uint64		term;			/* durable term */
 	uint16		leader;			/* member that leads it, 0 unknown */
@@ -217,6 +219,8 @@ typedef struct NodeShared
 	/* ---- applier: applier writes, spinlock ---- */
 	bool		applier_running;
 	StreamPos	applied;		/* all before it is in the tables, and visible */
+	StreamPos	applied_commit; /* COMMIT applied or skipped last: cutting the log behind it loses nothing */
+	StreamPos	apply_keep;		/* frames from here on may be needed by a restarted applier */
 	TimestampTz applied_commit_time;	/* of the last applied commit, 0 none */
 	uint64		applied_txns;
 	uint64		applied_rows;
@@ -225,6 +229,7 @@ typedef struct NodeShared
 	bool		failover_seen;
 	RecordFailover failover;
 	uint16		failover_from;	/* TERM_MEMBER(failover.term) */
+	StreamPos	apply_keep;		/* the applier may read from here on again, 0: from `applied` */
 	StreamPos	apply_notify;	/* coordinator sets: wake me when applied gets here; 0 not */
 	ConditionVariable applied_cv;	/* broadcast when applied moves or apply_error changes */
 
@@ -289,7 +294,7 @@ extern NodeShared *node_mine(void);
 /* As node_mine, but raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE with a hint if there is none. */
 extern NodeShared *node_mine_or_error(void);
 /* Take a free slot for a database: raises ERRCODE_CONFIGURATION_LIMIT_EXCEEDED. */
-extern NodeShared *node_slot_acquire(Oid dboid, const char *dbname);
+extern NodeShared *node_slot_acquire(Oid dboid, const char *dbname, GateState gate);
 extern void node_slot_release(NodeShared *node);
 
 /* Worker registration: sets pid and latch, and clears them at exit (before_shmem_exit). */
@@ -331,6 +336,9 @@ extern void node_post(NodeShared *node, const ConsensusMessage *m);
 extern void node_send(NodeShared *node, const ConsensusMessage *m);
 /* Take all messages for a peer out of its outbox; returns how many. */
 extern int	node_take_outbox(NodeShared *node, uint16 peer, ConsensusMessage *out, int max);
+/* A membership has come, by handshake or in the stream; a newer one is adopted by
+ * the coordinator. */
+extern void node_offer_membership(NodeShared *node, const Membership *m);
 extern PeerShared *node_peer(NodeShared *node, uint16 id);
 
 extern const char *node_state_name(NodeState state);

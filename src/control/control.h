@@ -76,6 +76,7 @@ typedef struct ControlData
 
 	uint8		intent;			/* NodeIntent */
 	bool		was_primary;	/* it led when this was written (solo resume) */
+	bool		door_closed;	/* DETACHED by a failover: ordinary roles may not connect */
 	char		reason[BATON_REASON_LEN];	/* why detached or stopped, "" if not */
 
 	Membership	membership;		/* latest known, committed or not */

@@ -12,8 +12,8 @@
 
 RpcSession	rpc_session;
 
-NodeShared *
-rpc_enter(void)
+void
+rpc_require_peer_role(void)
 {
 	baton_require_preloaded();
 	if (!has_rolreplication(GetUserId()))
@@ -22,6 +22,12 @@ rpc_enter(void)
 				 errmsg("permission denied for the node-to-node functions of baton"),
 				 errdetail("They are for roles with the REPLICATION attribute."),
 				 errhint("Give the role in the node's conninfo that attribute: ALTER ROLE ... REPLICATION.")));
+}
+
+NodeShared *
+rpc_enter(void)
+{
+	rpc_require_peer_role();
 	return node_mine_or_error();
 }
 

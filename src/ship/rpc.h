@@ -49,6 +49,9 @@ extern RpcSession rpc_session;
  */
 extern NodeShared *rpc_enter(void);
 
+/* Only the check of the caller's role, for databases that need not be nodes. */
+extern void rpc_require_peer_role(void);
+
 /*
  * The same for functions that need a handshake in this session: raises
  * ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if there was none with `from`.

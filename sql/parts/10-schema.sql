@@ -1,0 +1,17 @@
+-- baton: schemas and tables
+\echo Use "CREATE EXTENSION baton" to load this file. \quit
+
+CREATE SCHEMA baton;
+COMMENT ON SCHEMA baton IS 'replication groups: functions and views for people';
+CREATE SCHEMA baton_rpc;
+COMMENT ON SCHEMA baton_rpc IS 'replication groups: what nodes call of each other';
+
+-- What has happened to this node.  Local: its rows are not replicated.
+CREATE TABLE baton.events (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL,
+    event text NOT NULL,
+    term bigint NOT NULL,
+    detail text NOT NULL
+);
+COMMENT ON TABLE baton.events IS 'what has happened to this node, newest last';

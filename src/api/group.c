@@ -1,0 +1,352 @@
+/*
+ * group.c - baton.create_group(), join_group(), leave_group(): how a database
+ * becomes a node and ceases to be one.
+ */
+#include "api/api.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "api/member_client.h"
+#include "commands/dbcommands.h"
+#include "copy/copy.h"
+#include "failover/gate.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "replication/slot.h"
+#include "ship/rpc.h"
+#include "storage/fd.h"
+#include "utils/builtins.h"
+#include "utils/uuid.h"
+#include "utils/wait_event.h"
+
+PG_FUNCTION_INFO_V1(baton_create_group);
+PG_FUNCTION_INFO_V1(baton_join_group);
+PG_FUNCTION_INFO_V1(baton_leave_group);
+
+#define PEER_MS 10000
+
+/* ---- the node's directory and first control file ---- */
+
+static void
+random_bytes(void *out, size_t len)
+{
+	if (!pg_strong_random(out, len))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random bytes")));
+}
+
+static ControlData *
+new_control(void)
+{
+	ControlData *control = palloc0(sizeof(ControlData));
+
+	control->system_identifier = GetSystemIdentifier();
+	control->dboid = MyDatabaseId;
+	random_bytes(&control->incarnation, sizeof(control->incarnation));
+	return control;
+}
+
+/* baton/<oid> and, unless the copy worker will, an empty stream log in it. */
+static void
+make_directory(NodeShared *node, bool with_log)
+{
+	char		path[MAXPGPATH];
+	StreamTail	tail;
+	StreamError err = {0};
+
+	if (MakePGDirectory("baton") != 0 && errno != EEXIST)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not create directory \"%s\": %m", "baton")));
+	/* what an abandoned attempt left: it has no control file, so it is no node */
+	snprintf(path, sizeof(path), "%s", node->directory);
+	if (access(path, F_OK) == 0)
+		rmtree(path, true);
+	if (MakePGDirectory(path) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not create directory \"%s\": %m", path)));
+	fsync_fname("baton", true);
+	if (!with_log)
+		return;
+	node_log_directory(node, path, sizeof(path));
+	if (stream_log_create(path, 0, 0, 0, &tail, &err) != STREAM_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_IO_ERROR),
+				 errmsg("could not create the stream log: %s", err.message)));
+}
+
+/*
+ * Write the first control file and let the launcher take over.  If that cannot
+ * be done nothing stays behind.
+ */
+static void
+establish(NodeShared *node, const ControlData *control, bool with_log)
+{
+	ControlError err;
+
+	PG_TRY();
+	{
+		make_directory(node, with_log);
+		if (control_write(node->directory, control, &err) != CONTROL_OK)
+			ereport(ERROR,
+					(errcode(ERRCODE_IO_ERROR),
+					 errmsg("could not write the control file"),
+					 errdetail("%s", err.message)));
+	}
+	PG_CATCH();
+	{
+		node_slot_release(node);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	launcher_wake();
+}
+
+static NodeState
+current_state(NodeShared *node, char *reason)
+{
+	NodeState	state;
+
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	state = node->state;
+	if (reason)
+		strlcpy(reason, node->reason, BATON_REASON_LEN);
+	LWLockRelease(&node->state_lock);
+	return state;
+}
+
+/* Wait until the coordinator shows the state; tells what it waits for. */
+static void
+wait_for_state(NodeShared *node, NodeState wanted)
+{
+	char		told[BATON_REASON_LEN] = "";
+	char		reason[BATON_REASON_LEN];
+
+	ConditionVariablePrepareToSleep(&node->state_cv);
+	while (current_state(node, reason) != wanted || pg_atomic_read_u32(&node->gate) != GATE_OPEN)
+	{
+		if (reason[0] != '\0' && strcmp(reason, told) != 0)
+			ereport(NOTICE, (errmsg("%s", reason)));
+		strlcpy(told, reason, sizeof(told));
+		ConditionVariableTimedSleep(&node->state_cv, 100, PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+}
+
+/* ---- create_group ---- */
+
+/*
+ * baton.create_group(group_name text, node_name text, conninfo text,
+ *                    priority int) returns uuid
+ *
+ * Makes this database the first node of a new group, and its primary.  The
+ * database stays writable all the while.  Returns the group's UUID.
+ *
+ * Errors: see preflight.c; ERRCODE_DUPLICATE_OBJECT if it is a node already,
+ * ERRCODE_ACTIVE_SQL_TRANSACTION inside a transaction block.
+ */
+Datum
+baton_create_group(PG_FUNCTION_ARGS)
+{
+	char	   *group = api_text(fcinfo, 0);
+	char	   *name = api_text(fcinfo, 1);
+	char	   *conninfo = api_text(fcinfo, 2);
+	int32		priority = PG_ARGISNULL(3) ? 100 : PG_GETARG_INT32(3);
+	ControlData *control;
+	Member	   *me;
+	NodeShared *node;
+	pg_uuid_t  *uuid = palloc(sizeof(pg_uuid_t));
+
+	baton_require_preloaded();
+	api_require_no_transaction("baton.create_group()");
+	preflight_name("group", group);
+	preflight_name("node", name);
+	preflight_priority(priority);
+	if (node_mine() != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("this database is a node of a group already"),
+				 errhint("See baton.status. baton.leave_group() gives it up.")));
+	preflight_server();
+	preflight_conninfo(conninfo);
+
+	control = new_control();
+	random_bytes(control->group_id, sizeof(control->group_id));
+	/* RFC 4122: version 4, variant 1 */
+	control->group_id[6] = (control->group_id[6] & 0x0f) | 0x40;
+	control->group_id[8] = (control->group_id[8] & 0x3f) | 0x80;
+	strlcpy(control->group_name, group, BATON_NAME_LEN);
+	control->self = 1;
+	control->intent = INTENT_ACTIVE;
+	control->was_primary = true;
+	control->own_floor = GetXLogInsertRecPtr();
+	control->membership.version = 1;
+	control->membership.next_id = 2;
+	control->membership.count = 1;
+	me = &control->membership.members[0];
+	me->voter.id = 1;
+	me->voter.type = CONSENSUS_ELECTABLE;
+	me->voter.priority = priority;
+	strlcpy(me->name, name, BATON_NAME_LEN);
+	strlcpy(me->conninfo, conninfo, BATON_CONNINFO_LEN);
+
+	node = node_slot_acquire(MyDatabaseId, get_database_name(MyDatabaseId), GATE_OPEN);
+	establish(node, control, true);
+	wait_for_state(node, NODE_PRIMARY);
+	memcpy(uuid->data, control->group_id, UUID_LEN);
+	PG_RETURN_UUID_P(uuid);
+}
+
+/* ---- join_group ---- */
+
+static void
+check_joinable(void)
+{
+	char		what[256];
+
+	if (node_mine() != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("this database is a node of a group already"),
+				 errhint("See baton.status. baton.leave_group() gives it up.")));
+	if (!copy_database_is_empty(what, sizeof(what)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("this database is not empty"),
+				 errdetail("It has %s.", what),
+				 errhint("A joining node takes a copy of everything: create a new database with only the extension baton in it.")));
+}
+
+/*
+ * baton.join_group(member_conninfo text, node_name text, conninfo text,
+ *                  type text, priority int) returns integer
+ *
+ * Makes this empty database a replica of the group that the member at
+ * member_conninfo belongs to.  Returns the new node's member id once the group
+ * knows it; the initial copy goes on in the background, see baton.stat_copy.
+ *
+ * Errors: see preflight.c and member_client.c; ERRCODE_DUPLICATE_OBJECT for a
+ * name that is taken, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE for a database
+ * that is not empty.
+ */
+Datum
+baton_join_group(PG_FUNCTION_ARGS)
+{
+	char	   *member = api_text(fcinfo, 0);
+	char	   *name = api_text(fcinfo, 1);
+	char	   *conninfo = api_text(fcinfo, 2);
+	uint8		type = api_type_parse(api_text(fcinfo, 3));
+	int32		priority = PG_ARGISNULL(4) ? 100 : PG_GETARG_INT32(4);
+	ControlData *control;
+	NodeShared *node;
+	GroupInfo  *group;
+	uint16		id;
+
+	baton_require_preloaded();
+	api_require_no_transaction("baton.join_group()");
+	preflight_name("node", name);
+	preflight_priority(priority);
+	check_joinable();
+	preflight_server();
+	preflight_conninfo(conninfo);
+	group = member_find_primary(member);
+	member_check_alike(group);
+
+	node = node_slot_acquire(MyDatabaseId, get_database_name(MyDatabaseId), GATE_CLOSED);
+	control = new_control();
+	PG_TRY();
+	{
+		id = member_add(group, name, conninfo, type, priority, &control->membership);
+	}
+	PG_CATCH();
+	{
+		node_slot_release(node);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+
+	memcpy(control->group_id, group->group_id, sizeof(control->group_id));
+	strlcpy(control->group_name, group->group_name, BATON_NAME_LEN);
+	control->self = id;
+	control->intent = INTENT_COPYING;
+	control->durable.term = group->term;
+	strlcpy(control->copy_conninfo, group->conninfo, BATON_CONNINFO_LEN);
+	PG_TRY();
+	{
+		establish(node, control, false);
+	}
+	PG_CATCH();
+	{
+		member_remove(group->conninfo, id, WARNING);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	PG_RETURN_INT32(id);
+}
+
+/* ---- leave_group ---- */
+
+/*
+ * The primary's conninfo as this node knows it, or NULL: this node leads, or is
+ * alone, or knows nobody.
+ */
+static char *
+primary_conninfo(NodeShared *node)
+{
+	Member	   *leader;
+	char	   *out = NULL;
+
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	leader = membership_find(&node->membership, node->leader);
+	if (leader == NULL && node->copy_conninfo[0] != '\0')
+		out = pstrdup(node->copy_conninfo);
+	else if (leader != NULL && leader->voter.id != node->self)
+		out = pstrdup(leader->conninfo);
+	LWLockRelease(&node->state_lock);
+	return out;
+}
+
+/*
+ * baton.leave_group(force boolean) returns void
+ *
+ * This database ceases to be a node: the group forgets it, its slot, origin and
+ * stream log go; its tables stay as they are, and writable.  With force the group
+ * need not be reachable, and a primary may leave its replicas behind.
+ *
+ * Errors: ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE for a primary with other
+ * members, or if the primary cannot be told (without force).
+ */
+Datum
+baton_leave_group(PG_FUNCTION_ARGS)
+{
+	bool		force = !PG_ARGISNULL(0) && PG_GETARG_BOOL(0);
+	NodeShared *node = node_mine_or_error();
+	CommandShared *cmd = palloc0(sizeof(CommandShared));
+	NodeState	state = current_state(node, NULL);
+	int			members;
+	uint16		self;
+	char	   *primary = primary_conninfo(node);
+
+	api_require_no_transaction("baton.leave_group()");
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	members = node->membership.count;
+	self = node->self;
+	LWLockRelease(&node->state_lock);
+
+	if (state == NODE_PRIMARY && members > 1 && !force)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the primary cannot leave a group that has other members"),
+				 errhint("Hand the lead over with baton.failover(after => 'rejoin') first, or remove the others with baton.remove_node().")));
+	if (state != NODE_PRIMARY && members > 1)
+		member_remove_or_explain(primary, self, force);
+
+	cmd->kind = COMMAND_LEAVE;
+	command_run(node, cmd, NULL);
+	command_raise(cmd);
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,162 @@
+/*
+ * status.c - the functions behind baton.status and baton.nodes.
+ */
+#include "api/api.h"
+
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/pg_lsn.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+PG_FUNCTION_INFO_V1(baton_status);
+PG_FUNCTION_INFO_V1(baton_nodes);
+
+static Datum
+text_or_null(const char *s, bool *isnull)
+{
+	*isnull = s == NULL || s[0] == '\0';
+	return *isnull ? (Datum) 0 : CStringGetTextDatum(s);
+}
+
+static void
+status_identity(NodeShared *node, Datum *v, bool *n)
+{
+	pg_uuid_t  *uuid = palloc(sizeof(pg_uuid_t));
+	Member	   *me;
+	Member	   *leader;
+
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	me = membership_find(&node->membership, node->self);
+	leader = membership_find(&node->membership, node->leader);
+	v[0] = text_or_null(node->group_name, &n[0]);
+	memcpy(uuid->data, node->group_id, UUID_LEN);
+	v[1] = UUIDPGetDatum(uuid);
+	v[2] = Int32GetDatum(node->self);
+	v[3] = text_or_null(me ? me->name : NULL, &n[3]);
+	v[4] = CStringGetTextDatum(node_state_name(node->state));
+	v[5] = Int64GetDatum((int64) node->term);
+	v[6] = text_or_null(leader ? leader->name : NULL, &n[6]);
+	v[14] = text_or_null(node->reason, &n[14]);
+	LWLockRelease(&node->state_lock);
+	v[7] = CStringGetTextDatum(gate_state_name(pg_atomic_read_u32(&node->gate)));
+}
+
+static void
+status_positions(NodeShared *node, Datum *v, bool *n)
+{
+	StreamTail	tail;
+	char		log_error[BATON_ERROR_LEN];
+	char		apply_error[BATON_ERROR_LEN];
+	char		capture_error[BATON_ERROR_LEN];
+	StreamPos	applied;
+	uint64		captured;
+
+	LWLockAcquire(&node->log_lock, LW_SHARED);
+	tail = node->tail;
+	strlcpy(log_error, node->log_error, sizeof(log_error));
+	n[8] = n[9] = n[10] = !node->log_ready;
+	LWLockRelease(&node->log_lock);
+	SpinLockAcquire(&node->mutex);
+	applied = node->applied;
+	captured = node->captured_lsn;
+	strlcpy(apply_error, node->apply_error, sizeof(apply_error));
+	strlcpy(capture_error, node->capture_error, sizeof(capture_error));
+	SpinLockRelease(&node->mutex);
+	v[8] = LSNGetDatum(tail.start);
+	v[9] = LSNGetDatum(tail.flushed);
+	v[10] = LSNGetDatum(applied);
+	v[11] = LSNGetDatum(captured);
+	n[11] = captured == 0;
+	v[12] = text_or_null(apply_error, &n[12]);
+	v[13] = text_or_null(capture_error[0] ? capture_error : log_error, &n[13]);
+}
+
+/*
+ * baton.node_status(): one row for the session's database, none if it is no
+ * node; see the view baton.status.
+ */
+Datum
+baton_status(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	NodeShared *node;
+	Datum		values[15];
+	bool		nulls[15] = {false};
+
+	baton_require_preloaded();
+	InitMaterializedSRF(fcinfo, 0);
+	node = node_mine();
+	if (node == NULL)
+		return (Datum) 0;
+	status_identity(node, values, nulls);
+	status_positions(node, values, nulls);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	return (Datum) 0;
+}
+
+/* How a member is seen from here. */
+static const char *
+seen_state(NodeShared *node, const Member *m, const Membership *all, uint16 self, uint16 leader)
+{
+	NodeState	state = NODE_DOWN;
+	bool		linked = false;
+	PeerShared *peer;
+
+	if (m->voter.id == self)
+		return node_state_name(node->state);
+	LWLockAcquire(&node->peer_lock, LW_SHARED);
+	peer = node_peer(node, m->voter.id);
+	if (peer != NULL && peer->link == LINK_STREAMING)
+	{
+		linked = true;
+		state = peer->state;
+	}
+	LWLockRelease(&node->peer_lock);
+	if (linked)
+		return node_state_name(state);
+	/* a replica hears of its primary, but not of the other members */
+	return m->voter.id == leader && leader != self ? "primary" : NULL;
+}
+
+/*
+ * baton.node_list(): one row per member; see the view baton.nodes.
+ */
+Datum
+baton_nodes(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	NodeShared *node;
+	Membership *m = palloc(sizeof(Membership));
+	uint16		self,
+				leader;
+
+	baton_require_preloaded();
+	InitMaterializedSRF(fcinfo, 0);
+	node = node_mine();
+	if (node == NULL)
+		return (Datum) 0;
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	*m = node->membership;
+	self = node->self;
+	leader = node->leader;
+	LWLockRelease(&node->state_lock);
+
+	for (int i = 0; i < m->count; i++)
+	{
+		const Member *member = &m->members[i];
+		Datum		v[8];
+		bool		n[8] = {false};
+
+		v[0] = Int32GetDatum(member->voter.id);
+		v[1] = CStringGetTextDatum(member->name);
+		v[2] = CStringGetTextDatum(api_type_name(member->voter.type));
+		v[3] = Int32GetDatum(member->voter.priority);
+		v[4] = text_or_null(seen_state(node, member, m, self, leader), &n[4]);
+		v[5] = BoolGetDatum(member->voter.joining != 0);
+		v[6] = BoolGetDatum(member->voter.id == self);
+		v[7] = CStringGetTextDatum(api_conninfo_public(member->conninfo));
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, v, n);
+	}
+	return (Datum) 0;
+}

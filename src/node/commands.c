@@ -1,0 +1,299 @@
+/*
+ * commands.c - what SQL sessions ask of the coordinator, one command at a time.
+ */
+#include "node/coordinator.h"
+
+#include "apply/origin.h"
+#include "capture/slot.h"
+#include "failover/gate.h"
+#include "storage/fd.h"
+
+/*
+ * End the command under way: its session reports success, or an error with
+ * this SQLSTATE, message, detail and hint (each may be NULL).
+ */
+void
+command_finish(Coordinator *c, bool success, int sqlerrcode, const char *message,
+			   const char *detail, const char *hint)
+{
+	CommandShared *cmd = &c->node->command;
+
+	LWLockAcquire(&c->node->command_lock, LW_EXCLUSIVE);
+	cmd->success = success;
+	cmd->sqlerrcode = sqlerrcode;
+	strlcpy(cmd->message, message ? message : "", sizeof(cmd->message));
+	strlcpy(cmd->detail, detail ? detail : "", sizeof(cmd->detail));
+	strlcpy(cmd->hint, hint ? hint : "", sizeof(cmd->hint));
+	cmd->done = true;
+	LWLockRelease(&c->node->command_lock);
+	c->command_id = 0;
+	ConditionVariableBroadcast(&c->node->command_cv);
+}
+
+static void
+done(Coordinator *c)
+{
+	command_finish(c, true, 0, NULL, NULL, NULL);
+}
+
+static void
+refuse(Coordinator *c, const char *message, const char *hint)
+{
+	command_finish(c, false, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message, NULL, hint);
+}
+
+/* baton.start(): take part again, from wherever the node was left. */
+static void
+run_start(Coordinator *c)
+{
+	if (c->down)
+	{
+		refuse(c, psprintf("this node is down: %s", c->node->reason), "See the server log.");
+		return;
+	}
+	if (c->control.intent == INTENT_COPYING || c->control.intent == INTENT_ACTIVE)
+	{
+		done(c);
+		return;
+	}
+	if (c->control.slot_name[0] == '\0' || !capture_slot_exists(c->node))
+	{
+		refuse(c, "this node cannot start: its replication slot is missing",
+			   "Call baton.leave_group() and join the group again.");
+		return;
+	}
+	c->control.intent = INTENT_ACTIVE;
+	c->control.reason[0] = '\0';
+	c->control.door_closed = false;
+	coordinator_save(c);
+	pg_atomic_write_u32(&c->node->door_closed, 0);
+	c->logged_divergence = 0;
+	coordinator_note(c, "start", "takes part in the group again");
+	coordinator_start_consensus(c);
+	done(c);
+}
+
+/* baton.stop(): out of replication, as it is, over restarts too. */
+static void
+run_stop(Coordinator *c)
+{
+	if (c->down || c->control.intent == INTENT_COPYING)
+	{
+		refuse(c, c->down ? "this node is down" : "this node is taking its initial copy",
+			   "baton.leave_group() gives the node up.");
+		return;
+	}
+	if (c->control.intent != INTENT_STOPPED)
+	{
+		coordinator_stop_consensus(c);
+		c->control.intent = INTENT_STOPPED;
+		strlcpy(c->control.reason, "stopped by baton.stop()", BATON_REASON_LEN);
+		coordinator_save(c);
+		coordinator_note(c, "stop", "out of replication until baton.start()");
+		coordinator_publish(c);
+		coordinator_stop_workers(c);
+	}
+	done(c);
+}
+
+static void
+run_promote(Coordinator *c, bool force)
+{
+	ConsensusEvent e = {EV_PROMOTE};
+
+	if (!c->running || c->control.intent != INTENT_ACTIVE)
+	{
+		refuse(c, "this node does not take part in its group", "Call baton.start() first.");
+		return;
+	}
+	if (c->consensus.role == ROLE_PRIMARY)
+	{
+		refuse(c, "this node is the primary", NULL);
+		return;
+	}
+	e.force = force;
+	coordinator_event(c, &e);
+}
+
+/* A promotion is over when the gate is open; a lost one has been answered. */
+static void
+poll_promote(Coordinator *c)
+{
+	if (c->consensus.role == ROLE_PRIMARY && c->term_end == 0)
+		done(c);
+}
+
+/* A changed membership, or why not. */
+static void
+change(Coordinator *c, const Membership *m, const char *kind, const char *note)
+{
+	if (!coordinator_change_membership(c, m))
+	{
+		refuse(c, "members can only be changed on the primary, and not during a failover",
+			   "See baton.status for the primary.");
+		return;
+	}
+	coordinator_note(c, kind, "%s", note);
+	done(c);
+}
+
+static void
+run_add_member(Coordinator *c)
+{
+	Membership	m = c->control.membership;
+	Member		member = c->node->command.member;
+
+	if (membership_find_name(&m, member.name) != NULL)
+	{
+		command_finish(c, false, ERRCODE_DUPLICATE_OBJECT,
+					   psprintf("the group has a node named \"%s\" already", member.name), NULL,
+					   "Choose another name, or remove that node with baton.remove_node().");
+		return;
+	}
+	if (m.count == CONSENSUS_MAX_MEMBERS)
+	{
+		command_finish(c, false, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+					   psprintf("a group has %d nodes at most", CONSENSUS_MAX_MEMBERS), NULL, NULL);
+		return;
+	}
+	member.voter.id = m.next_id++;
+	member.voter.joining = 1;
+	m.members[m.count++] = member;
+	c->node->command.target = member.voter.id;
+	change(c, &m, "member", psprintf("\"%s\" joins the group", member.name));
+}
+
+static void
+run_change_member(Coordinator *c)
+{
+	Membership	m = c->control.membership;
+	const Member *wanted = &c->node->command.member;
+	Member	   *member = membership_find(&m, wanted->voter.id);
+
+	if (member == NULL)
+	{
+		refuse(c, "the group has no such member", NULL);
+		return;
+	}
+	member->voter.priority = wanted->voter.priority;
+	change(c, &m, "member", psprintf("\"%s\" has priority %d", member->name, member->voter.priority));
+}
+
+static void
+run_remove_member(Coordinator *c, uint16 id)
+{
+	Membership	m = c->control.membership;
+	Member	   *member = membership_find(&m, id);
+	int			at;
+	char		name[BATON_NAME_LEN];
+
+	if (member == NULL || id == c->control.self)
+	{
+		refuse(c, member == NULL ? "the group has no such member" : "the primary cannot remove itself",
+			   member == NULL ? NULL : "Hand the lead over with baton.failover() first.");
+		return;
+	}
+	strlcpy(name, member->name, sizeof(name));
+	at = (int) (member - m.members);
+	memmove(&m.members[at], &m.members[at + 1], sizeof(Member) * (m.count - at - 1));
+	m.count--;
+	memset(&m.members[m.count], 0, sizeof(Member));
+	change(c, &m, "member", psprintf("\"%s\" has left the group", name));
+}
+
+/*
+ * baton.leave_group(): the session has told the others.  Ends the workers, drops
+ * slot and origin, removes the node's directory, gives the slot in shared memory
+ * back, which opens the database to ordinary use.  The control file goes first:
+ * a crash from there on leaves a directory without one, which is no node.
+ */
+static void
+run_leave(Coordinator *c)
+{
+	NodeShared *node = c->node;
+	ControlError cerr;
+	char		err[BATON_ERROR_LEN];
+
+	if (!c->down)
+		coordinator_stop_consensus(c);
+	coordinator_stop_workers(c);
+	LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);
+	node->log_ready = false;
+	LWLockRelease(&node->log_lock);
+	stream_writer_close(&c->writer);
+	if (!capture_slot_drop(node, err, sizeof(err)))
+	{
+		command_finish(c, false, ERRCODE_OBJECT_IN_USE,
+					   "could not drop the node's replication slot", err, "Call baton.leave_group() again.");
+		return;
+	}
+	if (control_remove(node->directory, &cerr) != CONTROL_OK)
+	{
+		command_finish(c, false, ERRCODE_IO_ERROR, "could not remove the node's control file",
+					   cerr.message, NULL);
+		return;
+	}
+	apply_origin_drop(node);
+	rmtree(node->directory, true);
+	c->released = true;
+	done(c);
+	node_slot_release(node);
+}
+
+static void
+begin_command(Coordinator *c)
+{
+	CommandShared *cmd = &c->node->command;
+
+	switch (cmd->kind)
+	{
+		case COMMAND_FAILOVER:
+			failover_begin(c);
+			break;
+		case COMMAND_PROMOTE:
+			run_promote(c, cmd->force);
+			break;
+		case COMMAND_START:
+			run_start(c);
+			break;
+		case COMMAND_STOP:
+			run_stop(c);
+			break;
+		case COMMAND_LEAVE:
+			run_leave(c);
+			break;
+		case COMMAND_ADD_MEMBER:
+			run_add_member(c);
+			break;
+		case COMMAND_CHANGE_MEMBER:
+			run_change_member(c);
+			break;
+		case COMMAND_REMOVE_MEMBER:
+			run_remove_member(c, cmd->target);
+			break;
+		case COMMAND_NONE:
+			done(c);
+			break;
+	}
+}
+
+/*
+ * Take a waiting command up, or look whether the one under way is over.
+ */
+void
+coordinator_commands(Coordinator *c)
+{
+	CommandShared *cmd = &c->node->command;
+	bool		fresh;
+
+	LWLockAcquire(&c->node->command_lock, LW_SHARED);
+	fresh = cmd->kind != COMMAND_NONE && !cmd->done && cmd->id != c->command_id;
+	LWLockRelease(&c->node->command_lock);
+	if (fresh)
+	{
+		c->command_id = cmd->id;
+		begin_command(c);
+	}
+	if (c->command_id != 0 && cmd->kind == COMMAND_PROMOTE && !cmd->done)
+		poll_promote(c);
+}

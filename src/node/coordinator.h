@@ -1,0 +1,142 @@
+/*
+ * coordinator.h - the coordinator's state and the parts it is made of.  Private
+ * to node/ and failover/: everybody else sees what it publishes in NodeShared.
+ */
+#ifndef BATON_COORDINATOR_H
+#define BATON_COORDINATOR_H
+
+#include "baton.h"
+
+#include "portability/instr_time.h"
+#include "postmaster/bgworker.h"
+
+/* ---- a planned failover as the old primary runs it; see failover/command.c ---- */
+
+typedef enum FailoverPhase
+{
+	PHASE_IDLE = 0,
+	PHASE_STOP_CLIENTS,
+	PHASE_FLUSH,
+	PHASE_COMMAND,
+	PHASE_ACKNOWLEDGE,
+	PHASE_STOP_REPLICATION,
+	PHASE_SHUT_DOWN
+} FailoverPhase;
+
+typedef struct FailoverRun
+{
+	FailoverPhase phase;
+	uint64		attempt;
+	uint16		target;
+	char		target_name[BATON_NAME_LEN];
+	FailoverAfter after;
+	uint64		drain_until;	/* ms: then running transactions are terminated */
+	uint64		deadline;		/* ms: then the attempt is void */
+	instr_time	step_start;
+	bool		draining;		/* the target is near: the gate is DRAIN or HELD */
+	bool		held;			/* gate is HELD, barrier not yet passed */
+	uint64		terminate_again;	/* ms: not before */
+	int			terminated;		/* running transactions that were ended */
+	XLogRecPtr	flush_lsn;		/* WAL up to here must be in the stream */
+	StreamPos	end;			/* end of the FAILOVER frame */
+	uint64		new_term;		/* granted: the target's term */
+	uint64		vote_usec;		/* how long the vote took to reach the disk */
+	bool		sessions_ended;
+	uint64		confirm_until;	/* ms: how long the target's TERM record is waited for */
+	uint64		stop_server_at; /* ms: stop the server then, 0 not */
+} FailoverRun;
+
+/* ---- the coordinator ---- */
+
+typedef struct WorkerSlot
+{
+	BackgroundWorkerHandle *handle; /* NULL: not started */
+	bool		wanted;
+	uint64		restart_at;		/* ms: not started before */
+	bool		complained;		/* no free worker slot has been logged */
+} WorkerSlot;
+
+#define COORDINATOR_MAX_EVENTS 16
+
+typedef struct PendingEvent
+{
+	TimestampTz at;
+	uint64		term;
+	char		kind[32];
+	char		detail[BATON_ERROR_LEN];
+} PendingEvent;
+
+typedef struct Coordinator
+{
+	NodeShared *node;
+	ControlData control;
+	Consensus	consensus;
+	bool		running;		/* consensus takes part (not stopped, detached, copying) */
+	bool		down;			/* control file or log unusable: nothing runs */
+	StreamWriter writer;
+	FrameCodec	codec;
+	WorkerSlot	workers[WORKER_KINDS];
+	FailoverRun failover;
+	uint64		command_id;		/* command being carried out, 0 none */
+	StreamPos	term_end;		/* end of the own TERM frame while the gate waits for it, 0 none */
+	uint64		next_tick;		/* ms: when consensus wants its EV_TICK */
+	uint64		next_upkeep;	/* ms: marks, retention, slots */
+	TimestampTz seen_heard_at;	/* last sign of life that consensus was told of */
+	bool		seen_failover;	/* FAILOVER_SEEN has been told */
+	uint64		seen_attempt;
+	uint32		upkeep_turn;
+	XLogRecPtr	logged_divergence;
+	int			n_events;
+	PendingEvent events[COORDINATOR_MAX_EVENTS];
+	bool		released;		/* leave_group is done: exit for good */
+} Coordinator;
+
+/* milliseconds on CLOCK_BOOTTIME, which goes on while the machine sleeps */
+extern uint64 boot_ms(void);
+
+/* coordinator.c */
+extern void coordinator_save(Coordinator *c);	/* control file, durably; PANIC-free: FATAL on failure */
+
+/* update.c: consensus events in, everything they cause out */
+extern void coordinator_event(Coordinator *c, ConsensusEvent *e);
+extern void coordinator_start_consensus(Coordinator *c);
+extern void coordinator_stop_consensus(Coordinator *c);
+extern void coordinator_open_gate_if_ready(Coordinator *c);
+
+/* recovery.c */
+extern void coordinator_recover(Coordinator *c);
+
+/* publish.c */
+extern void coordinator_publish(Coordinator *c);
+extern void coordinator_publish_members(Coordinator *c);
+
+/* workers.c */
+extern void coordinator_supervise(Coordinator *c, uint64 now);
+extern void coordinator_stop_worker(Coordinator *c, WorkerKind kind);
+extern void coordinator_stop_workers(Coordinator *c);
+
+/* upkeep.c */
+extern void coordinator_upkeep(Coordinator *c);
+extern void coordinator_detach(Coordinator *c, const char *why);
+
+/* membership.c */
+extern bool coordinator_change_membership(Coordinator *c, const Membership *changed);
+extern void coordinator_adopt_membership(Coordinator *c);
+extern void coordinator_welcome_joined(Coordinator *c);
+
+/* commands.c */
+extern void coordinator_commands(Coordinator *c);
+extern void command_finish(Coordinator *c, bool success, int sqlerrcode, const char *message,
+						   const char *detail, const char *hint);
+
+/* failover/command.c */
+extern void failover_begin(Coordinator *c);
+extern void failover_poll(Coordinator *c, uint64 now);
+extern void failover_outcome(Coordinator *c, ConsensusOutcome outcome);
+extern void failover_aborted_by_stepdown(Coordinator *c);
+
+/* events.c */
+extern void coordinator_note(Coordinator *c, const char *kind, const char *fmt,...) pg_attribute_printf(3, 4);
+extern void coordinator_write_events(Coordinator *c);
+
+#endif							/* BATON_COORDINATOR_H */

@@ -1,0 +1,111 @@
+/*
+ * events.c - the table baton.events: what has happened to this node.
+ *
+ * Notes are taken at once, in memory and in the server log, and written to the
+ * table when the coordinator has nothing more urgent to do.  The rows are local
+ * to the node: they carry the origin that capture leaves out.
+ */
+#include "node/coordinator.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "failover/gate.h"
+#include "replication/origin.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* The table keeps this many rows. */
+#define EVENTS_KEPT 10000
+
+/*
+ * Note an event.  kind: a word or two; fmt: one sentence without a full stop.
+ */
+void
+coordinator_note(Coordinator *c, const char *kind, const char *fmt,...)
+{
+	PendingEvent *e;
+	va_list		args;
+
+	if (c->n_events == COORDINATOR_MAX_EVENTS)
+	{
+		memmove(&c->events[0], &c->events[1],
+				sizeof(PendingEvent) * (COORDINATOR_MAX_EVENTS - 1));
+		c->n_events--;
+	}
+	e = &c->events[c->n_events++];
+	e->at = GetCurrentTimestamp();
+	e->term = c->consensus.durable.term;
+	strlcpy(e->kind, kind, sizeof(e->kind));
+	va_start(args, fmt);
+	vsnprintf(e->detail, sizeof(e->detail), fmt, args);
+	va_end(args);
+
+	ereport(LOG,
+			(errmsg("baton node \"%s\" of database \"%s\": %s",
+					membership_find(&c->control.membership, c->control.self) ?
+					membership_find(&c->control.membership, c->control.self)->name : "?",
+					c->node->dbname, e->detail)));
+}
+
+static void
+insert_event(const PendingEvent *e)
+{
+	Oid			types[4] = {TIMESTAMPTZOID, TEXTOID, INT8OID, TEXTOID};
+	Datum		values[4];
+
+	values[0] = TimestampTzGetDatum(e->at);
+	values[1] = CStringGetTextDatum(e->kind);
+	values[2] = Int64GetDatum((int64) e->term);
+	values[3] = CStringGetTextDatum(e->detail);
+	SPI_execute_with_args("INSERT INTO baton.events (at, event, term, detail) VALUES ($1, $2, $3, $4)",
+						  4, types, values, NULL, false, 0);
+}
+
+static void
+write_all(Coordinator *c)
+{
+	StartTransactionCommand();
+	replorigin_session_origin = DoNotReplicateId;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	for (int i = 0; i < c->n_events; i++)
+		insert_event(&c->events[i]);
+	SPI_execute(psprintf("DELETE FROM baton.events WHERE id <= (SELECT max(id) FROM baton.events) - %d",
+						 EVENTS_KEPT), false, 0);
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	replorigin_session_origin = InvalidRepOriginId;
+}
+
+/*
+ * Write the notes to the table.  A failure (the disk is full, the table has
+ * been tampered with) is logged, and the notes are dropped: they stand in the
+ * server log, and the coordinator has more important things to do.
+ */
+void
+coordinator_write_events(Coordinator *c)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	if (c->n_events == 0)
+		return;
+	PG_TRY();
+	{
+		write_all(c);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		replorigin_session_origin = InvalidRepOriginId;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	c->n_events = 0;
+}

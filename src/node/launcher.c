@@ -1,0 +1,154 @@
+/*
+ * launcher.c - the one process per server that keeps coordinators running.
+ *
+ * Every occupied node slot in shared memory gets a coordinator: slots are filled
+ * from the directories under baton/ when shared memory is made, and by
+ * create_group() and join_group().  A coordinator that ends by itself, with exit
+ * code 0, has given its slot back (leave_group); any other end is followed by a
+ * new start a second later.
+ */
+#include "baton.h"
+
+#include "miscadmin.h"
+#include "node/launcher.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/proc.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
+#include "utils/timestamp.h"
+
+#define RESTART_DELAY_MS 1000
+
+PGDLLEXPORT void baton_launcher_main(Datum main_arg);
+
+typedef struct LaunchSlot
+{
+	Oid			dboid;			/* whose coordinator `handle` is */
+	BackgroundWorkerHandle *handle;
+	TimestampTz restart_at;
+	bool		complained;
+} LaunchSlot;
+
+void
+launcher_register(void)
+{
+	BackgroundWorker worker = {0};
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 1;
+	strlcpy(worker.bgw_library_name, "baton", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "baton_launcher_main", BGW_MAXLEN);
+	strlcpy(worker.bgw_name, "baton launcher", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "baton launcher", BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
+
+/* Start the coordinator of a database; false if there is no free worker slot. */
+static bool
+start_coordinator(LaunchSlot *slot)
+{
+	BackgroundWorker worker = {0};
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	bool		ok;
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_main_arg = ObjectIdGetDatum(slot->dboid);
+	worker.bgw_notify_pid = MyProcPid;
+	strlcpy(worker.bgw_library_name, "baton", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "baton_coordinator_main", BGW_MAXLEN);
+	snprintf(worker.bgw_name, BGW_MAXLEN, "baton coordinator %u", slot->dboid);
+	strlcpy(worker.bgw_type, "baton coordinator", BGW_MAXLEN);
+	ok = RegisterDynamicBackgroundWorker(&worker, &slot->handle);
+	MemoryContextSwitchTo(old);
+	return ok;
+}
+
+/* Bring one slot of ours in line with its node slot. */
+static void
+supervise(LaunchSlot *slot, NodeShared *node, TimestampTz now)
+{
+	pid_t		pid;
+
+	if (slot->handle != NULL)
+	{
+		if (GetBackgroundWorkerPid(slot->handle, &pid) != BGWH_STOPPED)
+			return;
+		pfree(slot->handle);
+		slot->handle = NULL;
+		slot->restart_at = TimestampTzPlusMilliseconds(now, RESTART_DELAY_MS);
+	}
+	if (slot->dboid != node->dboid)
+	{
+		slot->dboid = node->dboid;
+		slot->restart_at = 0;
+	}
+	if (!OidIsValid(slot->dboid) || now < slot->restart_at)
+		return;
+	if (start_coordinator(slot))
+		slot->complained = false;
+	else
+	{
+		if (!slot->complained)
+			ereport(LOG,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("no free background worker for the baton node in database %u", slot->dboid),
+					 errhint("Raise \"max_worker_processes\".")));
+		slot->complained = true;
+		slot->restart_at = TimestampTzPlusMilliseconds(now, RESTART_DELAY_MS);
+	}
+}
+
+static void
+launcher_exit(int code, Datum arg)
+{
+	SpinLockAcquire(&baton_shared->mutex);
+	baton_shared->launcher_latch = NULL;
+	baton_shared->launcher_pid = 0;
+	SpinLockRelease(&baton_shared->mutex);
+}
+
+void
+baton_launcher_main(Datum main_arg)
+{
+	LaunchSlot *slots;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+
+	slots = MemoryContextAllocZero(TopMemoryContext,
+								   sizeof(LaunchSlot) * baton_shared->max_nodes);
+	SpinLockAcquire(&baton_shared->mutex);
+	baton_shared->launcher_latch = MyLatch;
+	baton_shared->launcher_pid = MyProcPid;
+	SpinLockRelease(&baton_shared->mutex);
+	before_shmem_exit(launcher_exit, 0);
+
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		bool		waiting = false;
+
+		for (int i = 0; i < baton_shared->max_nodes; i++)
+		{
+			supervise(&slots[i], &baton_shared->nodes[i], now);
+			if (OidIsValid(baton_shared->nodes[i].dboid) && slots[i].handle == NULL)
+				waiting = true;
+		}
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | WL_TIMEOUT,
+						 waiting ? RESTART_DELAY_MS : 60 * 1000L, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+	}
+}

@@ -1,0 +1,127 @@
+/*
+ * membership.c - changes of the membership, made by the primary and carried in
+ * the stream as the whole membership.
+ *
+ * Order of a change: control file, then a MEMBERSHIP frame flushed in the own
+ * log; only flushed frames are shipped, so not a byte of it leaves before both
+ * are on disk.  The members in force are always the newest known, committed or
+ * not (Raft thesis, section 4.1), one change at a time.
+ */
+#include "node/coordinator.h"
+
+#include "stream/record.h"
+
+/* A joined node that is less than this behind has caught up, in bytes. */
+#define CAUGHT_UP ((uint64) 1024 * 1024)
+
+static void
+tell_consensus(Coordinator *c)
+{
+	ConsensusMembership voters;
+	ConsensusEvent e = {EV_MEMBERSHIP};
+
+	membership_voters(&c->control.membership, &voters);
+	e.members = &voters;
+	if (c->running)
+		coordinator_event(c, &e);
+	coordinator_publish_members(c);
+}
+
+static void
+append_membership_frame(Coordinator *c)
+{
+	StreamBuf	bytes = {0};
+	StreamBuf	record = {0};
+	StreamError err = {0};
+	StreamCode	code;
+
+	membership_encode(&c->control.membership, &bytes);
+	record_put_membership(&record, bytes.data, bytes.len);
+	code = node_log_seal_append(c->node, &c->writer, &c->codec, c->consensus.durable.term,
+								0, 0, record.data, record.len, NULL, NULL, &err);
+	if (code == STREAM_OK)
+		code = node_log_flush(c->node, &c->writer, &err);
+	stream_buf_free(&bytes);
+	stream_buf_free(&record);
+	if (code != STREAM_OK)
+		ereport(FATAL,
+				(errcode(ERRCODE_IO_ERROR),
+				 errmsg("baton cannot write a change of its members to the stream log: %s", err.message)));
+}
+
+/*
+ * Primary: put a changed membership in force.  Raises its version.  False if
+ * this node may not change it now: it does not lead, or its own TERM record is
+ * not applied yet, or a failover is under way.
+ */
+bool
+coordinator_change_membership(Coordinator *c, const Membership *changed)
+{
+	if (c->consensus.role != ROLE_PRIMARY || c->term_end != 0 || c->failover.phase != PHASE_IDLE)
+		return false;
+	c->control.membership = *changed;
+	c->control.membership.version++;
+	coordinator_save(c);
+	append_membership_frame(c);
+	tell_consensus(c);
+	return true;
+}
+
+/*
+ * Others: adopt a newer membership that came by handshake or in the stream.
+ */
+void
+coordinator_adopt_membership(Coordinator *c)
+{
+	NodeShared *node = c->node;
+	bool		adopted = false;
+
+	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
+	if (node->offered.version > c->control.membership.version &&
+		membership_find(&node->offered, c->control.self) != NULL)
+	{
+		c->control.membership = node->offered;
+		adopted = true;
+	}
+	node->offered.version = 0;
+	LWLockRelease(&node->state_lock);
+	if (!adopted)
+		return;
+	coordinator_save(c);
+	tell_consensus(c);
+}
+
+/*
+ * Primary: a joining node that has its copy and has caught up becomes a full
+ * member, one at a time.
+ */
+void
+coordinator_welcome_joined(Coordinator *c)
+{
+	NodeShared *node = c->node;
+	Membership	m = c->control.membership;
+	StreamPos	flushed = node_log_tail(node).flushed;
+
+	if (c->consensus.role != ROLE_PRIMARY)
+		return;
+	for (int i = 0; i < m.count; i++)
+	{
+		Member	   *member = &m.members[i];
+		PeerShared *peer;
+		bool		ready;
+
+		if (!member->voter.joining)
+			continue;
+		LWLockAcquire(&node->peer_lock, LW_SHARED);
+		peer = node_peer(node, member->voter.id);
+		ready = peer != NULL && peer->link == LINK_STREAMING &&
+			peer->state == NODE_REPLICA && peer->applied + CAUGHT_UP >= flushed;
+		LWLockRelease(&node->peer_lock);
+		if (!ready)
+			continue;
+		member->voter.joining = 0;
+		if (coordinator_change_membership(c, &m))
+			coordinator_note(c, "member", "\"%s\" has caught up and is a full member", member->name);
+		return;
+	}
+}

@@ -1,0 +1,126 @@
+/*
+ * publish.c - shows the coordinator's state to the rest of the server.
+ */
+#include "node/coordinator.h"
+
+#include "failover/gate.h"
+
+/* The one state that people see, from intent and consensus role. */
+static NodeState
+visible_state(const Coordinator *c)
+{
+	if (c->down)
+		return NODE_DOWN;
+	switch ((NodeIntent) c->control.intent)
+	{
+		case INTENT_COPYING:
+			return NODE_COPYING;
+		case INTENT_STOPPED:
+		case INTENT_DETACHED:
+			return NODE_DETACHED;
+		case INTENT_ACTIVE:
+			break;
+	}
+	switch (c->consensus.role)
+	{
+		case ROLE_PRIMARY:
+			return NODE_PRIMARY;
+		case ROLE_REPLICA:
+			return NODE_REPLICA;
+		case ROLE_CANDIDATE:
+			/* it still follows the old primary until that has voted */
+			if (c->consensus.campaign == CAMPAIGN_TRANSFER && !c->consensus.campaign_released)
+				return NODE_REPLICA;
+			return NODE_UNKNOWN;
+		case ROLE_UNKNOWN:
+		case ROLE_STOPPED:
+			break;
+	}
+	return NODE_UNKNOWN;
+}
+
+/*
+ * Publish state, term and leader.  Wakes whoever waits for a change.
+ */
+void
+coordinator_publish(Coordinator *c)
+{
+	NodeShared *node = c->node;
+	NodeState	state = visible_state(c);
+	bool		changed;
+
+	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
+	changed = node->state != state || node->term != c->consensus.durable.term ||
+		node->leader != c->consensus.leader || node->intent != c->control.intent;
+	node->state = state;
+	node->term = c->consensus.durable.term;
+	node->leader = c->consensus.role == ROLE_PRIMARY ? c->control.self : c->consensus.leader;
+	node->intent = c->control.intent;
+	if (!c->down)
+		strlcpy(node->reason, c->control.reason, BATON_REASON_LEN);
+	LWLockRelease(&node->state_lock);
+
+	ConditionVariableBroadcast(&node->state_cv);
+	if (!changed)
+		return;
+	ConditionVariableBroadcast(&node->watch_cv);
+	node_wake(node, WORKER_SHIPPER);
+	node_wake(node, WORKER_CAPTURE);
+	node_wake(node, WORKER_APPLIER);
+}
+
+/* Line node->peers up with the membership, keeping what is known of those that stay. */
+static void
+publish_peers(Coordinator *c)
+{
+	NodeShared *node = c->node;
+	const Membership *m = &c->control.membership;
+
+	LWLockAcquire(&node->peer_lock, LW_EXCLUSIVE);
+	SpinLockAcquire(&node->mutex);
+	for (int i = 0; i < CONSENSUS_MAX_MEMBERS; i++)
+	{
+		uint16		id = node->peers[i].id;
+
+		if (id != 0 && membership_find((Membership *) m, id) == NULL)
+			memset(&node->peers[i], 0, sizeof(PeerShared));
+	}
+	for (int i = 0; i < m->count; i++)
+	{
+		uint16		id = m->members[i].voter.id;
+
+		if (id == c->control.self || node_peer(node, id) != NULL)
+			continue;
+		for (int k = 0; k < CONSENSUS_MAX_MEMBERS; k++)
+		{
+			if (node->peers[k].id == 0)
+			{
+				node->peers[k].id = id;
+				break;
+			}
+		}
+	}
+	SpinLockRelease(&node->mutex);
+	LWLockRelease(&node->peer_lock);
+}
+
+/*
+ * Publish identity and membership.
+ */
+void
+coordinator_publish_members(Coordinator *c)
+{
+	NodeShared *node = c->node;
+
+	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
+	strlcpy(node->group_name, c->control.group_name, BATON_NAME_LEN);
+	memcpy(node->group_id, c->control.group_id, sizeof(node->group_id));
+	node->self = c->control.self;
+	node->incarnation = c->control.incarnation;
+	node->membership = c->control.membership;
+	strlcpy(node->copy_conninfo, c->control.copy_conninfo, BATON_CONNINFO_LEN);
+	LWLockRelease(&node->state_lock);
+	publish_peers(c);
+	node_wake(node, WORKER_SHIPPER);
+	ConditionVariableBroadcast(&node->state_cv);
+}

@@ -1,0 +1,278 @@
+/*
+ * update.c - carries out what consensus decides.
+ *
+ * One function, coordinator_event(), feeds an event to the core and then acts,
+ * always in this order: control file (fsynced), log and gate, messages, report.
+ * So no message speaks of what a crash could take back.
+ *
+ * The core runs with log_lock held: a vote reads the end of the log and raises
+ * the term in one step, and a receiver of an older term can append nothing in
+ * between.
+ */
+#include "node/coordinator.h"
+
+#include "failover/gate.h"
+#include "stream/record.h"
+#include "utils/timestamp.h"
+
+/*
+ * A node may stand for election while it has its data and applies: not while it
+ * copies, and not when its applier has stopped at an error.
+ */
+static bool
+may_lead(Coordinator *c)
+{
+	bool		stuck;
+
+	if (c->control.intent != INTENT_ACTIVE || c->down)
+		return false;
+	SpinLockAcquire(&c->node->mutex);
+	stuck = c->node->apply_error[0] != '\0' || c->node->diverged_lsn != 0;
+	SpinLockRelease(&c->node->mutex);
+	return !stuck;
+}
+
+/* In which term frames may be appended, as far as the core knows. */
+static uint64
+append_term(const Consensus *core)
+{
+	switch (core->role)
+	{
+		case ROLE_PRIMARY:
+			return core->durable.term;
+		case ROLE_REPLICA:
+			return core->leader != 0 ? core->durable.term : 0;
+		case ROLE_CANDIDATE:
+			/* until the old primary has voted it is still the primary */
+			if (core->campaign == CAMPAIGN_TRANSFER && !core->campaign_released)
+				return core->durable.term;
+			return 0;
+		case ROLE_UNKNOWN:
+		case ROLE_STOPPED:
+			break;
+	}
+	return 0;
+}
+
+/* What was true when a reign ends, kept for the next start; the caller saves. */
+static void
+note_end_of_reign(Coordinator *c)
+{
+	NodeShared *node = c->node;
+
+	LWLockAcquire(&node->log_lock, LW_SHARED);
+	c->control.applied_floor = node->tail.end;
+	c->control.own_lsn = node->source_lsn;
+	LWLockRelease(&node->log_lock);
+}
+
+static void
+leave_primary(Coordinator *c, ConsensusOutcome outcome)
+{
+	NodeShared *node = c->node;
+
+	/* after a hand-over the gate stays HELD until the sessions have been ended:
+	 * it lets nothing through either, and nobody gets an error first */
+	if (outcome != OUTCOME_HANDED_OVER)
+		gate_set(node, GATE_CLOSED);
+	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
+	node->lead_term = 0;
+	LWLockRelease(&node->state_lock);
+	SpinLockAcquire(&node->mutex);
+	node->capture_term = 0;
+	node->applied = c->control.applied_floor;
+	node->apply_notify = 0;
+	SpinLockRelease(&node->mutex);
+	c->term_end = 0;
+}
+
+/*
+ * The first frame of a reign: TERM, with the membership in force.  A failure
+ * ends the coordinator; the next one tries again, or learns who leads instead.
+ */
+static StreamPos
+append_term_frame(Coordinator *c)
+{
+	RecordTerm	record = {c->consensus.durable.term, c->control.self, GetCurrentTimestamp()};
+	StreamBuf	buf = {0};
+	StreamBuf	members = {0};
+	StreamError err = {0};
+	StreamPos	end = 0;
+	StreamCode	code;
+
+	membership_encode(&c->control.membership, &members);
+	record_put_term(&buf, &record);
+	record_put_membership(&buf, members.data, members.len);
+	code = node_log_seal_append(c->node, &c->writer, &c->codec, record.term, 0, 0,
+								buf.data, buf.len, NULL, &end, &err);
+	if (code == STREAM_OK)
+		code = node_log_flush(c->node, &c->writer, &err);
+	stream_buf_free(&buf);
+	stream_buf_free(&members);
+	if (code != STREAM_OK)
+		ereport(FATAL,
+				(errcode(ERRCODE_IO_ERROR),
+				 errmsg("baton cannot begin its reign: %s", err.message)));
+	return end;
+}
+
+static void
+become_primary(Coordinator *c)
+{
+	NodeShared *node = c->node;
+
+	c->term_end = append_term_frame(c);
+
+	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
+	node->lead_term = c->consensus.durable.term;
+	LWLockRelease(&node->state_lock);
+	SpinLockAcquire(&node->mutex);
+	node->apply_notify = c->term_end;
+	node->capture_term = c->consensus.durable.term;
+	SpinLockRelease(&node->mutex);
+	node_wake(node, WORKER_CAPTURE);
+	coordinator_publish(c);
+}
+
+/*
+ * The gate of a new primary opens when all before its TERM record is applied.
+ */
+void
+coordinator_open_gate_if_ready(Coordinator *c)
+{
+	StreamPos	applied;
+
+	if (c->term_end == 0 || c->consensus.role != ROLE_PRIMARY)
+		return;
+	SpinLockAcquire(&c->node->mutex);
+	applied = c->node->applied;
+	SpinLockRelease(&c->node->mutex);
+	if (applied < c->term_end)
+		return;
+	c->term_end = 0;
+	SpinLockAcquire(&c->node->mutex);
+	c->node->apply_notify = 0;
+	SpinLockRelease(&c->node->mutex);
+	gate_set(c->node, GATE_OPEN);
+	coordinator_note(c, "primary", "leads the group in term " UINT64_FORMAT, c->consensus.durable.term);
+	coordinator_publish(c);
+}
+
+static void
+report(Coordinator *c, const ConsensusUpdate *u, ConsensusRole before)
+{
+	switch (u->outcome)
+	{
+		case OUTCOME_STEPPED_DOWN:
+			coordinator_note(c, "stepped down", "another node leads in the higher term " UINT64_FORMAT "; this node takes no more writes",
+							 c->consensus.durable.term);
+			failover_aborted_by_stepdown(c);
+			break;
+		case OUTCOME_FORCED:
+			coordinator_note(c, "forced", "a person made this node primary without a majority");
+			break;
+		case OUTCOME_HANDED_OVER:
+		case OUTCOME_ATTEMPT_VOID:
+			failover_outcome(c, u->outcome);
+			break;
+		default:
+			break;
+	}
+	if (u->role_changed && c->consensus.role == ROLE_REPLICA && before != ROLE_CANDIDATE)
+	{
+		Member	   *leader = membership_find(&c->control.membership, c->consensus.leader);
+
+		coordinator_note(c, "replica", "follows \"%s\" in term " UINT64_FORMAT,
+						 leader ? leader->name : "?", c->consensus.durable.term);
+	}
+}
+
+/*
+ * Feed one event and act on it.  Fills in the fields that every event has.
+ */
+void
+coordinator_event(Coordinator *c, ConsensusEvent *e)
+{
+	NodeShared *node = c->node;
+	ConsensusRole before = c->consensus.role;
+	ConsensusUpdate u;
+	bool		left;
+
+	e->now = boot_ms();
+	e->may_lead = may_lead(c);
+
+	LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);
+	e->log.term = node->tail.last_term;
+	e->log.pos = node->tail.flushed;
+	consensus_step(&c->consensus, e, &u);
+	node->append_term = append_term(&c->consensus);
+	LWLockRelease(&node->log_lock);
+
+	left = before == ROLE_PRIMARY && c->consensus.role != ROLE_PRIMARY;
+	if (left)
+		note_end_of_reign(c);
+	if (u.persist || left)
+	{
+		instr_time	start,
+					end;
+
+		c->control.durable = c->consensus.durable;
+		c->control.was_primary = c->consensus.may_resume;
+		INSTR_TIME_SET_CURRENT(start);
+		coordinator_save(c);
+		INSTR_TIME_SET_CURRENT(end);
+		INSTR_TIME_SUBTRACT(end, start);
+		c->failover.vote_usec = INSTR_TIME_GET_MICROSEC(end);
+	}
+	if (left)
+		leave_primary(c, u.outcome);
+
+	for (int i = 0; i < u.n_messages; i++)
+		node_send(node, &u.message[i]);
+	if (before != ROLE_PRIMARY && c->consensus.role == ROLE_PRIMARY)
+		become_primary(c);
+	else
+		coordinator_publish(c);
+	coordinator_open_gate_if_ready(c);
+	report(c, &u, before);
+	if (u.outcome == OUTCOME_LOST && c->command_id != 0 && node->command.kind == COMMAND_PROMOTE)
+		command_finish(c, false, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					   "this node was not elected",
+					   u.refusal ? consensus_refusal_text(u.refusal) : "no majority of the members answered",
+					   "If the primary is lost for good, baton.promote(force => true) takes over without a majority.");
+	c->next_tick = u.next_tick;
+}
+
+/*
+ * Begin to take part in the group, from what the control file says.
+ */
+void
+coordinator_start_consensus(Coordinator *c)
+{
+	ConsensusConfig config = {baton_election_timeout, Max(baton_heartbeat_interval / 5, 10)};
+	ConsensusMembership voters;
+	ConsensusEvent e = {EV_START};
+
+	membership_voters(&c->control.membership, &voters);
+	consensus_init(&c->consensus, c->control.self, &c->control.durable, &voters, &config);
+	c->running = true;
+	e.was_primary = c->control.was_primary;
+	coordinator_event(c, &e);
+}
+
+/*
+ * Stop taking part: the gate closes, nobody is followed.
+ */
+void
+coordinator_stop_consensus(Coordinator *c)
+{
+	ConsensusEvent e = {EV_STOP};
+
+	if (!c->running)
+		return;
+	if (c->consensus.role == ROLE_PRIMARY)
+		gate_set(c->node, GATE_CLOSED);
+	coordinator_event(c, &e);
+	c->running = false;
+	c->next_tick = 0;
+}

@@ -1,0 +1,155 @@
+/*
+ * workers.c - which of a node's workers should run, and keeping it so.
+ */
+#include "node/coordinator.h"
+
+#include "miscadmin.h"
+#include "utils/memutils.h"
+
+#define RESTART_DELAY_MS 1000
+
+static const struct
+{
+	const char *function;
+	const char *name;
+}			worker_table[WORKER_KINDS] =
+{
+	[WORKER_CAPTURE] = {"baton_capture_main", "capture"},
+	[WORKER_SHIPPER] = {"baton_shipper_main", "shipper"},
+	[WORKER_APPLIER] = {"baton_applier_main", "applier"},
+	[WORKER_COPY] = {"baton_copy_main", "copy"},
+};
+
+/*
+ * Capture and shipper run in every state but copying and stopped (capture
+ * moves the slot on a replica; the shipper carries messages), the applier on
+ * whoever is not primary with an open gate.
+ */
+static bool
+worker_wanted(const Coordinator *c, WorkerKind kind)
+{
+	if (c->down)
+		return false;
+	switch (kind)
+	{
+		case WORKER_CAPTURE:
+			return c->running && c->control.slot_name[0] != '\0';
+		case WORKER_SHIPPER:
+			return c->running;
+		case WORKER_APPLIER:
+			return c->running &&
+				!(c->consensus.role == ROLE_PRIMARY && c->term_end == 0);
+		case WORKER_COPY:
+			return c->control.intent == INTENT_COPYING;
+		default:
+			return false;
+	}
+}
+
+static bool
+start_worker(Coordinator *c, WorkerKind kind)
+{
+	BackgroundWorker worker = {0};
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	bool		ok;
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	worker.bgw_main_arg = ObjectIdGetDatum(c->node->dboid);
+	worker.bgw_notify_pid = MyProcPid;
+	strlcpy(worker.bgw_library_name, "baton", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, worker_table[kind].function, BGW_MAXLEN);
+	snprintf(worker.bgw_name, BGW_MAXLEN, "baton %s %u", worker_table[kind].name, c->node->dboid);
+	snprintf(worker.bgw_type, BGW_MAXLEN, "baton %s", worker_table[kind].name);
+	ok = RegisterDynamicBackgroundWorker(&worker, &c->workers[kind].handle);
+	MemoryContextSwitchTo(old);
+	return ok;
+}
+
+/* Has the worker ended?  Forgets its handle then. */
+static bool
+worker_ended(WorkerSlot *slot)
+{
+	pid_t		pid;
+
+	if (slot->handle == NULL)
+		return true;
+	if (GetBackgroundWorkerPid(slot->handle, &pid) != BGWH_STOPPED)
+		return false;
+	pfree(slot->handle);
+	slot->handle = NULL;
+	return true;
+}
+
+static void
+supervise_one(Coordinator *c, WorkerKind kind, uint64 now)
+{
+	WorkerSlot *slot = &c->workers[kind];
+	bool		had = slot->handle != NULL;
+	bool		ended = worker_ended(slot);
+
+	if (had && ended)
+		slot->restart_at = slot->wanted ? now + RESTART_DELAY_MS : 0;
+	slot->wanted = worker_wanted(c, kind);
+	if (!slot->wanted)
+	{
+		if (!ended)
+			TerminateBackgroundWorker(slot->handle);
+		return;
+	}
+	if (!ended || now < slot->restart_at)
+		return;
+	if (start_worker(c, kind))
+	{
+		slot->complained = false;
+		return;
+	}
+	slot->restart_at = now + RESTART_DELAY_MS;
+	if (!slot->complained)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no free background worker for baton %s in database \"%s\"",
+						worker_table[kind].name, c->node->dbname),
+				 errhint("Raise \"max_worker_processes\".")));
+	slot->complained = true;
+}
+
+/*
+ * Start what should run and does not, end what should not.  now: boot_ms().
+ */
+void
+coordinator_supervise(Coordinator *c, uint64 now)
+{
+	for (int kind = WORKER_CAPTURE; kind < WORKER_KINDS; kind++)
+		supervise_one(c, kind, now);
+}
+
+/*
+ * End a worker and wait until it is gone.
+ */
+void
+coordinator_stop_worker(Coordinator *c, WorkerKind kind)
+{
+	WorkerSlot *slot = &c->workers[kind];
+
+	slot->wanted = false;
+	if (slot->handle == NULL)
+		return;
+	TerminateBackgroundWorker(slot->handle);
+	(void) WaitForBackgroundWorkerShutdown(slot->handle);
+	pfree(slot->handle);
+	slot->handle = NULL;
+	slot->restart_at = 0;
+}
+
+void
+coordinator_stop_workers(Coordinator *c)
+{
+	/* all at once, then wait for each */
+	for (int kind = WORKER_CAPTURE; kind < WORKER_KINDS; kind++)
+		if (c->workers[kind].handle != NULL)
+			TerminateBackgroundWorker(c->workers[kind].handle);
+	for (int kind = WORKER_CAPTURE; kind < WORKER_KINDS; kind++)
+		coordinator_stop_worker(c, kind);
+}
