@@ -220,7 +220,6 @@ typedef struct NodeShared
 	bool		applier_running;
 	StreamPos	applied;		/* all before it is in the tables, and visible */
 	StreamPos	applied_commit; /* COMMIT applied or skipped last: cutting the log behind it loses nothing */
-	StreamPos	apply_keep;		/* frames from here on may be needed by a restarted applier */
 	TimestampTz applied_commit_time;	/* of the last applied commit, 0 none */
 	uint64		applied_txns;
 	uint64		applied_rows;
@@ -229,7 +228,6 @@ typedef struct NodeShared
 	bool		failover_seen;
 	RecordFailover failover;
 	uint16		failover_from;	/* TERM_MEMBER(failover.term) */
-	StreamPos	apply_keep;		/* the applier may read from here on again, 0: from `applied` */
 	StreamPos	apply_notify;	/* coordinator sets: wake me when applied gets here; 0 not */
 	ConditionVariable applied_cv;	/* broadcast when applied moves or apply_error changes */
 
