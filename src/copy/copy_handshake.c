@@ -54,6 +54,27 @@ copy_request(NodeShared *node, CopyRequest *request)
 }
 
 /*
+ * Wait until no request of a worker before this one is left.  It may have been the
+ * last one, after which there is nothing to copy any more.
+ */
+void
+copy_request_settle(NodeShared *node)
+{
+	for (;;)
+	{
+		bool		settled;
+
+		SpinLockAcquire(&node->mutex);
+		settled = node->copy.request.kind == COPY_REQUEST_NONE;
+		SpinLockRelease(&node->mutex);
+		if (settled)
+			return;
+		node_wake(node, WORKER_COORDINATOR);
+		copy_sleep(100);
+	}
+}
+
+/*
  * Coordinator: put a waiting request into the control data; *dirty becomes true
  * if there was one.
  */
@@ -107,18 +128,20 @@ copy_serve_coordinator(NodeShared *node, ControlData *control, bool *dirty)
 
 /*
  * Coordinator: the control file is on disk with the request that was taken last.
- * Publishes what it says, then lets the worker go on.
+ * Publishes what it says, then lets the worker go on.  The caller holds no locks.
  */
 void
 copy_serve_done(NodeShared *node)
 {
 	CopyRequest request;
+	bool		finished;
 
 	SpinLockAcquire(&node->mutex);
 	request = node->copy.request;
+	finished = request.kind == COPY_REQUEST_FINISH && request.taken == request.id;
 	if (request.kind != COPY_REQUEST_NONE && request.taken == request.id)
 	{
-		if (request.kind == COPY_REQUEST_FINISH)
+		if (finished)
 		{
 			node->copy_source = request.copy_source;
 			node->copy_term = request.copy_term;
@@ -131,5 +154,13 @@ copy_serve_done(NodeShared *node)
 		node->copy.request.kind = COPY_REQUEST_NONE;
 	}
 	SpinLockRelease(&node->mutex);
+
+	if (finished)
+	{
+		LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
+		node->intent = INTENT_ACTIVE;
+		LWLockRelease(&node->state_lock);
+		copy_forget(node);
+	}
 	ConditionVariableBroadcast(&node->state_cv);
 }
