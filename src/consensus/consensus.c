@@ -74,6 +74,8 @@ seek(Step *s)
 		campaign_begin(s, CAMPAIGN_RESUME);
 		return;
 	}
+	if (c->may_resume)
+		c->seek_next = s->e->now + c->config.retry_interval;	/* as soon as it may lead */
 	for (int i = 0; i < c->members.count; i++)
 	{
 		if (c->members.member[i].id != c->self)
