@@ -65,29 +65,35 @@ handshake_refuse(HandshakeAnswer *a, const char *status, const char *fmt,...)
 
 /*
  * Is the caller a member by that id and name, for this node, or, if it knows of
- * a later membership than this node does, for itself?
+ * a later membership than this node does, for itself?  A primary's membership is
+ * offered to the coordinator.
  */
 static bool
 handshake_member_known(NodeShared *node, const HandshakeArgs *args)
 {
 	Membership *theirs = palloc(sizeof(Membership));
 	uint64		own_version;
+	uint64		own_term;
 	Member	   *member;
 	bool		known;
+	bool		readable;
 
 	LWLockAcquire(&node->state_lock, LW_SHARED);
 	own_version = node->membership.version;
+	own_term = node->term;
 	member = membership_find(&node->membership, (uint16) args->from_id);
 	known = member != NULL && strcmp(member->name, args->from_name) == 0;
 	LWLockRelease(&node->state_lock);
 
-	if (!known && membership_decode(VARDATA_ANY(args->membership),
-									VARSIZE_ANY_EXHDR(args->membership), theirs) &&
-		theirs->version > own_version)
+	readable = membership_decode(VARDATA_ANY(args->membership),
+								 VARSIZE_ANY_EXHDR(args->membership), theirs);
+	if (!known && readable && theirs->version > own_version)
 	{
 		member = membership_find(theirs, (uint16) args->from_id);
 		known = member != NULL && strcmp(member->name, args->from_name) == 0;
 	}
+	if (known && readable && args->term != 0 && args->term >= own_term)
+		node_offer_membership(node, theirs);
 	pfree(theirs);
 	return known;
 }

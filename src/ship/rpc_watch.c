@@ -16,6 +16,7 @@
 
 #include "access/htup_details.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "ship/rpc.h"
 #include "utils/builtins.h"
@@ -72,6 +73,8 @@ watch_look(NodeShared *node, uint16 from, WatchView *v)
 	peer = node_peer(node, from);
 	v->messages = peer != NULL && peer->outbox_len > 0;
 	SpinLockRelease(&node->mutex);
+	/* a message that was cut to fit may end in half a character */
+	v->error[pg_mbcliplen(v->error, strlen(v->error), strlen(v->error))] = '\0';
 }
 
 /* Is there something that must be told at once? */

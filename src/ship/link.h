@@ -1,0 +1,224 @@
+/*
+ * link.h - the shipper's links: one per member, each a small state machine.
+ * Private to the shipper (shipper.c, link*.c, watch_link.c).
+ *
+ * The data connection's steps, and what moves it between them:
+ *
+ *	 OFF       --wanted, and its pause is over-->      CONNECT
+ *	 CONNECT   --connected-->                          HANDSHAKE
+ *	 HANDSHAKE --'ok', the replica's log end is ours-> OPEN
+ *			   --'ok', it is not-->                    SEARCH
+ *	 SEARCH    --last common frame found-->            CUT
+ *	 CUT       --'ok'-->                               OPEN
+ *	 OPEN      --this node leads another term-->       HANDSHAKE
+ *			   --not leading and idle-->               OFF
+ *	 any       --error, refusal, no answer in time-->  OFF, with a pause that
+ *				 doubles from 100 ms to baton.reconnect_max_delay
+ *
+ * Guarantees: frames are sent in OPEN only, only while link->term, the term of
+ * the handshake, is the term that this node leads, only what is flushed here, and
+ * in order: link->sent is where the next frame starts.
+ */
+#ifndef BATON_LINK_H
+#define BATON_LINK_H
+
+#include "baton.h"
+
+#include "ship/lag.h"
+#include "ship/talk.h"
+#include "storage/latch.h"
+
+typedef struct Shipper Shipper;
+
+/* What the links need to know of the node: looked up once per turn of the loop. */
+typedef struct ShipView
+{
+	uint64		now;			/* ms, monotonic */
+	TimestampTz wall;
+	bool		primary;		/* this node leads `term` */
+	bool		watching;		/* watch the others: primary, or was until just now */
+	bool		peer_notify;	/* the coordinator waits for a peer's place */
+	uint16		self;
+	uint64		term;
+	StreamTail	tail;
+} ShipView;
+
+typedef enum LinkStep
+{
+	STEP_OFF = 0,
+	STEP_CONNECT,
+	STEP_HANDSHAKE,
+	STEP_SEARCH,
+	STEP_CUT,
+	STEP_OPEN
+} LinkStep;
+
+typedef enum CallKind
+{
+	CALL_PREPARE,
+	CALL_APPEND,
+	CALL_DELIVER
+} CallKind;
+
+/* A call in the pipeline that has not been answered. */
+typedef struct Call
+{
+	CallKind	kind;
+	StreamPos	end;			/* APPEND: end of its last frame, 0 a heartbeat */
+	size_t		bytes;
+	uint64		sent_at;
+} Call;
+
+#define LINK_MAX_CALLS		64	/* power of two */
+/* Small batches beyond this many wait and grow into one: each costs an fsync. */
+#define LINK_SMALL_CALLS	4
+#define LINK_LARGE_BATCH	(256 * 1024)
+#define LINK_BATCH			FRAME_MAX_LEN
+#define LINK_IDLE_MS		10000
+#define LINK_FIRST_PAUSE_MS 100
+#define LINK_SYNC_MS		25000	/* a step of the handshake may wait for two processes there */
+/* A watcher is between two calls for a moment: messages give it this long. */
+#define LINK_WATCHER_MS		20
+
+/* Looking for the last common frame. */
+typedef struct LinkSearch
+{
+	StreamPos	low;			/* no place before it comes into question */
+	StreamPos	high;			/* none behind it */
+	bool		at_high;		/* the question under way is about `high` */
+	StreamPos	start;			/* the common frame, once found */
+	StreamPos	end;
+	uint64		frame_term;
+} LinkSearch;
+
+typedef enum WatchStep
+{
+	WATCH_OFF = 0,
+	WATCH_CONNECT,
+	WATCH_HANDSHAKE,
+	WATCH_PREPARE,
+	WATCH_READY,
+	WATCH_ASKED
+} WatchStep;
+
+/* The second connection: what the peer tells of itself. */
+typedef struct WatchLink
+{
+	Talk		talk;
+	WatchStep	step;
+	uint64		deadline;
+	uint64		retry_at;
+	int			pause;
+	/* what the peer has told on this connection */
+	uint64		term;
+	char		state[32];
+	uint64		led_term;
+	StreamPos	applied;
+	TimestampTz applied_at;
+	char		error[BATON_ERROR_LEN];
+	char		failure[BATON_ERROR_LEN];	/* of the connection itself, "" none */
+} WatchLink;
+
+typedef struct Link
+{
+	Shipper    *ship;
+	uint16		id;				/* 0: unused */
+	bool		detached;
+	char		name[BATON_NAME_LEN];
+	char		conninfo[BATON_CONNINFO_LEN];
+
+	LinkStep	step;
+	Talk		talk;
+	uint64		deadline;		/* of CONNECT and the steps to OPEN */
+	uint64		retry_at;
+	int			pause;			/* ms, the next one */
+	uint64		term;			/* led when hands were shaken, 0 messages only */
+	bool		prepared;		/* the connection has its prepared statements */
+	uint64		used_at;		/* frames or messages last sent */
+	uint64		outbox_since;	/* messages wait since then, 0 none */
+	bool		watched;		/* the peer waits in baton_rpc.watch() here */
+	bool		dirty;			/* something to publish */
+	uint64		wake_at;		/* next time something is due, set by link_turn() */
+	char		error[BATON_ERROR_LEN];
+	char		logged[BATON_ERROR_LEN];	/* the error that the server log has */
+	LinkSearch	search;
+
+	/* OPEN */
+	StreamReader reader;
+	StreamBuf	batch;
+	StreamPos	sent;
+	StreamPos	flushed;
+	StreamPos	applied;
+	TimestampTz last_reply;
+	Call		calls[LINK_MAX_CALLS];	/* ring */
+	int			first_call;
+	int			n_calls;
+	size_t		bytes_under_way;
+	uint64		call_at;		/* last call of any kind */
+
+	WatchLink	watch;
+} Link;
+
+struct Shipper
+{
+	NodeShared *node;
+	MemoryContext context;
+	ShipView	view;
+	uint64		watch_until;	/* no longer primary: watch the others until then, ms */
+	uint64		told_term;		/* higher term that the coordinator was told of ... */
+	uint64		told_at;		/* ... and when */
+	Membership	membership;
+	char	   *membership_bytes;	/* the same, encoded */
+	size_t		membership_len;
+	char		group_id[16];
+	LagHistory	lag;
+	WaitEventSet *set;
+	uint64		stop_at;		/* SIGTERM came: end at the latest then, 0 not */
+	Link		links[CONSENSUS_MAX_MEMBERS];
+};
+
+/* link.c */
+extern void link_init(Link *link, Shipper *ship, const Member *member);
+extern void link_turn(Link *link);	/* timers and whatever can be sent; sets wake_at */
+extern void link_ready(Link *link); /* its socket is ready: talk.ready */
+extern void link_close(Link *link, const char *why);
+extern void link_fail(Link *link, int pause, const char *fmt,...) pg_attribute_printf(3, 4);
+extern void link_publish(Link *link);
+extern void link_handshake_params(const Link *link, uint64 term, TalkParams *p);
+extern const char *const link_handshake_sql;
+/* The peer knows of `term`; led_term: the one it leads itself, 0 none. */
+extern void link_saw_term(Link *link, uint64 term, uint64 led_term);
+/* No answer for this long, in ms: the connection is given up. */
+extern int	link_answer_timeout(void);
+
+/* link_sync.c */
+extern void link_sync_begin(Link *link);
+extern void link_sync_answer(Link *link);
+
+/* link_stream.c */
+extern void link_stream_begin(Link *link);
+extern void link_stream_turn(Link *link);
+extern void link_stream_read(Link *link);
+extern void link_stream_reset(Link *link);
+
+/* watch_link.c */
+extern void watch_turn(Link *link);
+extern void watch_ready(Link *link);
+extern void watch_close(Link *link);
+
+/* Keep the earliest of the times at which something is due. */
+static inline void
+link_due(Link *link, uint64 at)
+{
+	if (at < link->wake_at)
+		link->wake_at = at;
+}
+
+/* Is this the link of a leading node to a member that takes its stream? */
+static inline bool
+link_leads(const Link *link)
+{
+	return link->ship->view.primary && !link->detached;
+}
+
+#endif							/* BATON_LINK_H */

@@ -1,0 +1,379 @@
+/*
+ * shipper.c - one worker and one event loop that serve all other members.
+ *
+ * Each member has a link (link.h) of two connections: on the data connection go
+ * frames, signs of life and messages, in libpq's pipeline mode; on the watch
+ * connection one long poll after the other brings back what the member has to
+ * say.  The loop takes a look at the node, gives each link its turn, and sleeps
+ * until a socket is ready, somebody sets the latch (the log was flushed, a
+ * message waits, a role has changed), or something is due.  Nothing in it waits
+ * for one member, so a slow or dead one costs the others nothing; each is fed
+ * from the log at its own pace.
+ *
+ * What a link does depends on what this node is:
+ *
+ *	 primary		ships what is flushed to every member that is not detached, from
+ *					its TERM record on; heartbeats; watches
+ *	 just was		lets the calls under way finish, delivers messages; watches on
+ *					for WATCH_AFTER_MS, to see its successor lead
+ *	 anything else	connects only to deliver messages to a member that does not
+ *					watch this node, and closes when idle
+ *
+ * A commit, for example.  Capture appends its frame, flushes, and sets our latch.
+ * We read the tail; each link that is OPEN reads the frame from the log and puts
+ * an append into its pipeline.  The replica appends, flushes and answers; its
+ * link publishes flushed and applied in PeerShared and wakes the coordinator if
+ * that waits for it.  The applier over there moves on a moment later: the watch
+ * call returns with the new applied position.
+ *
+ * A hand-over, as another.  The FAILOVER record goes out like any frame.  The
+ * target applies it and puts a TRANSFER_REQUEST into its outbox for us, where our
+ * watch call waits: it returns with it, and we post it to our coordinator, which
+ * writes its vote down and puts the answer into our outbox.  From here on this
+ * node is no primary: no more frames, no heartbeats; but the data connection
+ * stays open and delivers the answer.  The target leads, and its next answer to
+ * our watch says so (led_term), on which the coordinator ends this side.
+ *
+ * At SIGTERM the loop goes on for up to STOP_MS while frames that are flushed
+ * here have not been acknowledged or messages wait, so that a server that is shut
+ * down leaves its replicas complete and its last word spoken.
+ */
+#include "baton.h"
+
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "portability/instr_time.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "ship/link.h"
+#include "ship/shipper.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#define WATCH_AFTER_MS	30000
+#define STOP_MS			1500
+#define SHIPPER_NAP_MS	10000
+/* latch, postmaster, and two sockets per link */
+#define SHIPPER_EVENTS	(2 + 2 * CONSENSUS_MAX_MEMBERS)
+
+static uint64
+shipper_now(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return (uint64) INSTR_TIME_GET_MILLISEC(now);
+}
+
+/* ---- looking at the node ---- */
+
+static Link *
+shipper_find_link(Shipper *ship, uint16 id)
+{
+	for (int i = 0; i < CONSENSUS_MAX_MEMBERS; i++)
+		if (ship->links[i].id == id)
+			return &ship->links[i];
+	return NULL;
+}
+
+static void
+shipper_drop_link(Link *link)
+{
+	link_close(link, NULL);
+	watch_close(link);
+	link->id = 0;
+}
+
+/* Make the links match the membership: one for each other member. */
+static void
+shipper_update_links(Shipper *ship)
+{
+	for (int i = 0; i < CONSENSUS_MAX_MEMBERS; i++)
+	{
+		Link	   *link = &ship->links[i];
+		Member	   *member;
+
+		if (link->id == 0)
+			continue;
+		member = membership_find(&ship->membership, link->id);
+		if (member == NULL || strcmp(member->conninfo, link->conninfo) != 0 ||
+			strcmp(member->name, link->name) != 0)
+			shipper_drop_link(link);
+		else
+			link->detached = member->voter.detached;
+	}
+	for (int i = 0; i < ship->membership.count; i++)
+	{
+		const Member *member = &ship->membership.members[i];
+
+		if (member->voter.id != ship->view.self &&
+			shipper_find_link(ship, member->voter.id) == NULL)
+			link_init(shipper_find_link(ship, 0), ship, member);
+	}
+}
+
+/* Take over a changed membership; the caller holds state_lock. */
+static bool
+shipper_copy_membership(Shipper *ship)
+{
+	const Membership *now = &ship->node->membership;
+
+	if (now->version == ship->membership.version && now->count == ship->membership.count)
+		return false;
+	ship->membership = *now;
+	memcpy(ship->group_id, ship->node->group_id, sizeof(ship->group_id));
+	return true;
+}
+
+static void
+shipper_encode_membership(Shipper *ship)
+{
+	StreamBuf	buf = {0};
+
+	membership_encode(&ship->membership, &buf);
+	if (buf.failed)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	if (ship->membership_bytes != NULL)
+		pfree(ship->membership_bytes);
+	ship->membership_bytes = MemoryContextAlloc(ship->context, Max(buf.len, 1));
+	memcpy(ship->membership_bytes, buf.data, buf.len);
+	ship->membership_len = buf.len;
+	stream_buf_free(&buf);
+}
+
+/* One consistent look at the node, for all links in this turn. */
+static void
+shipper_look(Shipper *ship)
+{
+	NodeShared *node = ship->node;
+	ShipView   *view = &ship->view;
+	bool		was_primary = view->primary;
+	bool		changed;
+
+	view->now = shipper_now();
+	view->wall = GetCurrentTimestamp();
+
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	view->primary = node->state == NODE_PRIMARY;
+	view->term = node->term;
+	changed = view->self != node->self;
+	view->self = node->self;
+	changed |= shipper_copy_membership(ship);
+	LWLockRelease(&node->state_lock);
+
+	LWLockAcquire(&node->log_lock, LW_SHARED);
+	view->tail = node->tail;
+	if (!node->log_ready || node->log_error[0] != '\0')
+		view->primary = false;
+	LWLockRelease(&node->log_lock);
+
+	SpinLockAcquire(&node->mutex);
+	view->peer_notify = node->peer_notify;
+	SpinLockRelease(&node->mutex);
+
+	if (was_primary && !view->primary)
+		ship->watch_until = view->now + WATCH_AFTER_MS;
+	view->watching = view->primary || view->now < ship->watch_until;
+	lag_note(&ship->lag, view->tail.flushed, view->wall);
+	if (changed)
+	{
+		shipper_encode_membership(ship);
+		shipper_update_links(ship);
+	}
+}
+
+/* ---- waiting ---- */
+
+static void
+shipper_build_set(Shipper *ship)
+{
+	if (ship->set != NULL)
+		FreeWaitEventSet(ship->set);
+	ship->set = baton_create_wait_event_set(SHIPPER_EVENTS);
+	AddWaitEventToSet(ship->set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(ship->set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	for (int i = 0; i < 2 * CONSENSUS_MAX_MEMBERS; i++)
+	{
+		Link	   *link = &ship->links[i / 2];
+		Talk	   *t = i % 2 == 0 ? &link->talk : &link->watch.talk;
+
+		t->moved = false;
+		t->set_index = -1;
+		if (link->id == 0 || t->conn == NULL || PQsocket(t->conn->pg) < 0)
+			continue;
+		t->set_index = AddWaitEventToSet(ship->set, t->wanted, PQsocket(t->conn->pg), NULL, t);
+		t->set_events = t->wanted;
+	}
+}
+
+/* Bring the wait set up to what the connections want. */
+static void
+shipper_update_set(Shipper *ship)
+{
+	bool		rebuild = ship->set == NULL;
+
+	for (int i = 0; i < 2 * CONSENSUS_MAX_MEMBERS && !rebuild; i++)
+	{
+		Link	   *link = &ship->links[i / 2];
+
+		rebuild = (i % 2 == 0 ? &link->talk : &link->watch.talk)->moved;
+	}
+	if (rebuild)
+	{
+		shipper_build_set(ship);
+		return;
+	}
+	for (int i = 0; i < 2 * CONSENSUS_MAX_MEMBERS; i++)
+	{
+		Link	   *link = &ship->links[i / 2];
+		Talk	   *t = i % 2 == 0 ? &link->talk : &link->watch.talk;
+
+		if (t->conn != NULL && t->set_index >= 0 && t->set_events != t->wanted)
+		{
+			ModifyWaitEvent(ship->set, t->set_index, t->wanted, NULL);
+			t->set_events = t->wanted;
+		}
+	}
+}
+
+/* Sleep until something happens, for timeout ms at most, and serve the sockets. */
+static void
+shipper_wait(Shipper *ship, long timeout)
+{
+	WaitEvent	events[SHIPPER_EVENTS];
+	int			n;
+
+	shipper_update_set(ship);
+	n = WaitEventSetWait(ship->set, timeout, events, SHIPPER_EVENTS, PG_WAIT_EXTENSION);
+	for (int i = 0; i < n; i++)
+	{
+		if (events[i].events & WL_LATCH_SET)
+			ResetLatch(MyLatch);
+		else if (events[i].user_data != NULL)
+			((Talk *) events[i].user_data)->ready = events[i].events;
+	}
+	CHECK_FOR_INTERRUPTS();
+
+	shipper_look(ship);
+	for (int i = 0; i < CONSENSUS_MAX_MEMBERS; i++)
+	{
+		Link	   *link = &ship->links[i];
+
+		/* serving one connection may close it, or its sibling: look each time */
+		if (link->id != 0 && link->talk.ready != 0 && link->talk.conn != NULL)
+			link_ready(link);
+		link->talk.ready = 0;
+		if (link->id != 0 && link->watch.talk.ready != 0 && link->watch.talk.conn != NULL)
+			watch_ready(link);
+		link->watch.talk.ready = 0;
+	}
+}
+
+/* ---- the worker ---- */
+
+/* After SIGTERM: is everything said that can be said? */
+static bool
+shipper_may_stop(Shipper *ship)
+{
+	if (ship->stop_at == 0)
+		ship->stop_at = ship->view.now + STOP_MS;
+	if (ship->view.now >= ship->stop_at)
+		return true;
+	for (int i = 0; i < CONSENSUS_MAX_MEMBERS; i++)
+	{
+		const Link *link = &ship->links[i];
+
+		if (link->id == 0 || link->step != STEP_OPEN)
+			continue;
+		if (link->n_calls > 0 || link->outbox_since != 0 ||
+			(link->term != 0 && link_leads(link) && link->flushed < ship->view.tail.flushed))
+			return false;
+	}
+	return true;
+}
+
+static void
+shipper_loop(Shipper *ship)
+{
+	for (;;)
+	{
+		uint64		wake_at;
+
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		shipper_look(ship);
+		wake_at = ship->view.now + SHIPPER_NAP_MS;
+		for (int i = 0; i < CONSENSUS_MAX_MEMBERS; i++)
+		{
+			if (ship->links[i].id == 0)
+				continue;
+			link_turn(&ship->links[i]);
+			wake_at = Min(wake_at, ship->links[i].wake_at);
+		}
+		if (ShutdownRequestPending)
+		{
+			if (shipper_may_stop(ship))
+				proc_exit(0);
+			wake_at = Min(wake_at, ship->stop_at);
+		}
+		shipper_wait(ship, wake_at > ship->view.now ? (long) (wake_at - ship->view.now) : 0);
+	}
+}
+
+/* At exit: say goodbye, so that the other side's backends end at once. */
+static void
+shipper_exit(int code, Datum arg)
+{
+	Shipper    *ship = (Shipper *) DatumGetPointer(arg);
+
+	LWLockReleaseAll();
+	for (int i = 0; i < CONSENSUS_MAX_MEMBERS; i++)
+	{
+		Link	   *link = &ship->links[i];
+
+		if (link->id == 0)
+			continue;
+		link_close(link, NULL);
+		watch_close(link);
+		link_publish(link);
+	}
+}
+
+/*
+ * Background worker entry point; main_arg is the oid of the node's database.
+ * Ends with code 0 at SIGTERM; expected failures (a member cannot be reached)
+ * never end it.
+ */
+void
+baton_shipper_main(Datum main_arg)
+{
+	Oid			dboid = DatumGetObjectId(main_arg);
+	MemoryContext context;
+	Shipper    *ship;
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);
+	pgstat_report_appname("baton shipper");
+
+	context = AllocSetContextCreate(TopMemoryContext, "baton shipper", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(context);
+	ship = palloc0(sizeof(Shipper));
+	ship->context = context;
+	ship->node = node_find(dboid);
+	if (ship->node == NULL)
+		proc_exit(0);
+	node_worker_attach(ship->node, WORKER_SHIPPER);
+	before_shmem_exit(shipper_exit, PointerGetDatum(ship));
+
+	pgstat_report_activity(STATE_RUNNING, "shipping the replication stream");
+	shipper_loop(ship);
+}
