@@ -3,7 +3,7 @@
 set client_min_messages = warning;
 insert into parent values (1000);
 select term as first_term from baton.status \gset
-select step from baton.failover('b', after => 'rejoin');
+select step, name from baton.failover('b', after => 'rejoin');
 \c baton_regress_b
 select await('primary');
 select term > :'first_term' as in_a_new_term from baton.status;
@@ -19,7 +19,7 @@ select baton.wait_for(:'token', '0s') is not null as at_once;
 -- with a shutdown of the old primary, which then is only looked at by a superuser
 \c baton_regress_b
 set client_min_messages = warning;
-select step from baton.failover('a');
+select step, name from baton.failover('a');
 \c baton_regress_a
 select await('primary');
 insert into parent values (1003);

@@ -74,4 +74,4 @@ select a, b, count(*) from nokey where a < 3 group by 1, 2 order by 1, 2;
 select * from replident order by b;
 select a, twice, id from generated order by a;
 \c baton_regress_a
-select name, state, lag_bytes >= 0 as lag from baton.stat_replication order by name;
+select node_name, state, lag_bytes >= 0 as lag from baton.stat_replication order by node_name;

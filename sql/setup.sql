@@ -65,14 +65,14 @@ select format('host=%s port=%s user=%s', split_part(current_setting('unix_socket
 	current_setting('port'), session_user) as server \gset
 \set dsn_a :server ' dbname=baton_regress_a'
 \set dsn_b :server ' dbname=baton_regress_b'
-select baton.create_group('regress', 'a', :'dsn_a') is null as created;
+select baton.create_group('regress', 'a', :'dsn_a') is not null as created;
 select await('primary');
 select group_name, node_name, state from baton.status;
 
 \c baton_regress_b
 set client_min_messages = warning;
 create extension baton;
-select baton.join_group(:'dsn_a', 'b', :'dsn_b') is null as joined;
+select baton.join_group(:'dsn_a', 'b', :'dsn_b') is not null as joined;
 do $$
 begin
 	for i in 1..1200 loop
@@ -84,4 +84,4 @@ select group_name, node_name, state from baton.status;
 select * from contents();
 \c baton_regress_a
 select * from contents();
-select name, type, priority from baton.nodes order by name;
+select node_name, type, priority from baton.nodes order by node_name;

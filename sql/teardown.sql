@@ -7,7 +7,7 @@ insert into parent values (3000);
 drop extension baton;
 \c baton_regress_a
 set client_min_messages = warning;
-select name from baton.nodes;
+select node_name from baton.nodes;
 select baton.leave_group() is null as left;
 insert into parent values (3001);
 drop extension baton;

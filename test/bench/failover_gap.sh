@@ -21,7 +21,7 @@ for ((i = 1; i <= N; i++)); do
   child $writer
   busy() { [ "$(on $from 'select count(*) from pgbench_history')" -gt $((before + 300)) ] && echo yes; }
   wait_for 30 yes busy
-  on $from "select step, extract(epoch from duration) * 1000 from baton.failover('n$to', after => 'rejoin')" 2>"$W/notices" >>"$W/steps" ||
+  on $from "select name, ms from baton.failover('n$to', after => 'rejoin')" 2>"$W/notices" >>"$W/steps" ||
     { cat "$W/notices" >&2; die "failover $i failed"; }
   node_is $to primary
   node_is $from replica
