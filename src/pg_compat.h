@@ -42,4 +42,64 @@
 #define baton_am_autovacuum_worker()	IsAutoVacuumWorkerProcess()
 #endif
 
+/* Executor functions that apply calls. */
+#if PG_VERSION_NUM >= 160000
+#define BatonUpdateIndexes TU_UpdateIndexes
+#define baton_updates_indexes(u)		((u) != TU_None)
+#define baton_updates_summarizing(u)	((u) == TU_Summarizing)
+#define baton_insert_index_tuples(rri, slot, estate, update, summarizing) \
+	ExecInsertIndexTuples(rri, slot, estate, update, false, NULL, NIL, summarizing)
+#define baton_eval_plan_qual_init(epq, estate) \
+	EvalPlanQualInit(epq, estate, NULL, NIL, -1, NIL)
+#else
+#define BatonUpdateIndexes bool
+#define baton_updates_indexes(u)		(u)
+#define baton_updates_summarizing(u)	false
+#define baton_insert_index_tuples(rri, slot, estate, update, summarizing) \
+	ExecInsertIndexTuples(rri, slot, estate, update, false, NULL, NIL)
+#define baton_eval_plan_qual_init(epq, estate) \
+	EvalPlanQualInit(epq, estate, NULL, NIL, -1)
+#endif
+
+/* A range table of one table, of which these columns are updated. */
+#if PG_VERSION_NUM >= 180000
+#define baton_init_range_table(estate, rte, columns) \
+	do { \
+		List	   *infos_ = NIL; \
+		addRTEPermissionInfo(&infos_, rte)->updatedCols = (columns); \
+		ExecInitRangeTable(estate, list_make1(rte), infos_, bms_make_singleton(1)); \
+	} while (0)
+#elif PG_VERSION_NUM >= 160000
+#define baton_init_range_table(estate, rte, columns) \
+	do { \
+		List	   *infos_ = NIL; \
+		addRTEPermissionInfo(&infos_, rte)->updatedCols = (columns); \
+		ExecInitRangeTable(estate, list_make1(rte), infos_); \
+	} while (0)
+#else
+#define baton_init_range_table(estate, rte, columns) \
+	do { \
+		(rte)->updatedCols = (columns); \
+		ExecInitRangeTable(estate, list_make1(rte)); \
+	} while (0)
+#endif
+
+/* TRUNCATE: fires triggers with the rights of each table's owner since 16. */
+#if PG_VERSION_NUM >= 160000
+#define BATON_TRUNCATE_CHANGES_USER true
+#define baton_truncate(rels, relids, logged, restart) \
+	ExecuteTruncateGuts(rels, relids, logged, DROP_RESTRICT, restart, true)
+#else
+#define BATON_TRUNCATE_CHANGES_USER false
+#define baton_truncate(rels, relids, logged, restart) \
+	ExecuteTruncateGuts(rels, relids, logged, DROP_RESTRICT, restart)
+#endif
+
+/* A WAL marker that belongs to no transaction; returns its position. */
+#if PG_VERSION_NUM >= 170000
+#define baton_log_marker(prefix)	LogLogicalMessage(prefix, "", 0, false, false)
+#else
+#define baton_log_marker(prefix)	LogLogicalMessage(prefix, "", 0, false)
+#endif
+
 #endif							/* BATON_PG_COMPAT_H */

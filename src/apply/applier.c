@@ -1,0 +1,760 @@
+/*
+ * applier.c - the applier: carries out what the stream says, in commit order,
+ * exactly once.
+ *
+ * Progression
+ *
+ *	 position	find the frame where reading begins (position.c)
+ *	 wait		until the stream log is flushed beyond it; node_log_flush() sets the
+ *				latch.  Only flushed frames are read: what is applied cannot be
+ *				lost from the log.
+ *	 read		one frame, and go through its records, step by step.  A step is one of
+ *				- a run of transactions that lie in this frame from BEGIN to COMMIT
+ *				  with nothing between their records.  They are applied straight
+ *				  from the frame, several in one local transaction: readers see a
+ *				  prefix of the commit order either way, and small transactions
+ *				  share the cost of a commit and of opening tables.
+ *				- a record of any other transaction: the frame's place is noted
+ *				  (transaction.c)
+ *				- the COMMIT of such a transaction: its frames are read once more and
+ *				  its records applied, in a local transaction of its own
+ *				- ABORT, TERM, FAILOVER
+ *	 publish	after each local commit and at the end of each frame
+ *
+ * Exactly once: a local commit carries the position of the COMMIT as its
+ * replication origin's LSN.  It is asynchronous; after a crash of the machine
+ * what is missing is read from the log again.  COMMITs at or before `done` are
+ * skipped.
+ *
+ * Errors: any error ends the local transaction, is published and reported
+ * (publish.c), and the step is done again, from a frame read anew.  A step
+ * changes nothing that makes doing it again go wrong.  If it was a run of
+ * several transactions, they are first tried one by one, so that those before
+ * the one that fails do get applied.
+ *
+ * Two flows.  A small transaction: capture seals BEGIN RELATION INSERT COMMIT
+ * into frame F as the 3rd COMMIT there; the receiver flushes F and sets the
+ * latch; the run in F is applied, committed with origin LSN F+3 and published
+ * as applied = F+3; at the end of the frame applied = end of F.  A large one: its
+ * records arrive in F1, F2 and F3 while it runs, among others; F1..F3 are
+ * noted; its COMMIT in F4 makes them be read again, records of other
+ * transactions and of its own rolled back subtransactions passed over.
+ */
+#include "apply/applier.h"
+
+#include "access/commit_ts.h"
+#include "access/xact.h"
+#include "apply/origin.h"
+#include "failover/gate.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "replication/origin.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* Transactions of the stream in one local transaction. */
+#define RUN_MAX_TRANSACTIONS	50
+#define RUN_MAX_ROWS			2000
+
+PGDLLEXPORT void baton_applier_main(Datum main_arg);
+
+static void
+raise_stream_error(StreamCode code, const StreamError *err)
+{
+	ereport(ERROR,
+			(errcode(code == STREAM_IO ? ERRCODE_IO_ERROR :
+					 code == STREAM_NOMEM ? ERRCODE_OUT_OF_MEMORY : ERRCODE_DATA_CORRUPTED),
+			 errmsg("could not read the stream log at " STREAM_POS_FORMAT ": %s",
+					STREAM_POS_ARGS(err->pos), err->message)));
+}
+
+/* The next record; false at the end. */
+static bool
+next_record(StreamCursor *c, Record *r)
+{
+	StreamError err = {0};
+	StreamCode	code = record_next(c, r, &err);
+
+	if (code == STREAM_OK)
+		return true;
+	if (code != STREAM_END)
+		raise_stream_error(code, &err);
+	return false;
+}
+
+static RecordCommit
+read_commit(const Record *r)
+{
+	RecordCommit commit;
+	StreamError err = {0};
+	StreamCode	code = record_get_commit(r, &commit, &err);
+
+	if (code != STREAM_OK)
+		raise_stream_error(code, &err);
+	return commit;
+}
+
+/* ---- which transactions are left out ---- */
+
+/*
+ * Is the COMMIT at pos in the tables already: applied earlier, one of this
+ * node's own, or covered by the initial copy?
+ */
+static bool
+is_covered(Applier *a, StreamPos pos, const RecordCommit *commit)
+{
+	NodeShared *node = a->node;
+
+	if (pos <= a->done || commit->source == node->self)
+		return true;
+	return commit->source == node->copy_source && a->h.term == node->copy_term &&
+		commit->commit_lsn < node->copy_lsn;
+}
+
+/* The COMMIT at pos is in the tables. */
+static void
+mark_done(Applier *a, StreamPos pos, const RecordCommit *commit)
+{
+	if (pos > a->done)
+	{
+		a->done = pos;
+		a->done_term = a->h.term;
+		a->done_keep = commit->oldest_open ? Min(commit->oldest_open, a->h.start) : a->h.start;
+	}
+}
+
+/* ---- transactions that lie within the frame ---- */
+
+/* Does the transaction whose BEGIN was just read end in this frame, with nothing
+ * of others before its COMMIT? */
+static bool
+ends_here(StreamCursor c, uint32 xid, Record *commit)
+{
+	while (next_record(&c, commit))
+	{
+		if (!RECORD_HAS_XID(commit->type) || commit->xid != xid || commit->type == RECORD_ABORT ||
+			commit->type == RECORD_BEGIN)
+			return false;
+		if (commit->type == RECORD_COMMIT)
+			return true;
+	}
+	return false;
+}
+
+static void
+apply_from_frame(Applier *a, StreamCursor *c)
+{
+	Record		r;
+
+	local_next_source(&a->local);
+	while (next_record(c, &r) && r.type != RECORD_COMMIT)
+	{
+		CHECK_FOR_INTERRUPTS();
+		local_apply(&a->local, &r);
+	}
+}
+
+/* Move on to just behind the COMMIT of the transaction. */
+static void
+pass_over(StreamCursor *c)
+{
+	Record		r;
+
+	while (next_record(c, &r) && r.type != RECORD_COMMIT)
+		;
+}
+
+typedef struct Run
+{
+	int			n_txns;
+	StreamPos	last_pos;
+	RecordCommit last;
+} Run;
+
+static void
+finish_run(Applier *a, const Run *run, const StreamCursor *c, uint32 commits)
+{
+	uint64		rows = a->local.rows;
+
+	if (a->local.started)
+		local_commit(&a->local, run->last_pos, run->last.commit_time);
+	if (run->last_pos != 0)
+		mark_done(a, run->last_pos, &run->last);
+	a->at.offset = c->p - a->records;
+	a->at.commits = commits;
+	a->run_txns = 0;
+	applier_succeeded(a);
+	if (run->n_txns > 0)
+		applier_publish(a, run->last_pos, run->n_txns, rows, run->last.commit_time);
+}
+
+/*
+ * Apply the transactions that begin at the cursor and lie within the frame, up
+ * to the limits of one local transaction.  False: the one at the cursor does
+ * not, and nothing has happened.
+ */
+static bool
+apply_run(Applier *a)
+{
+	StreamCursor c = {a->records + a->at.offset, a->records + a->h.raw_len, false};
+	uint32		commits = a->at.commits;
+	int			max = a->h.start < a->careful_until || track_commit_timestamp ?
+		1 : RUN_MAX_TRANSACTIONS;
+	Run			run = {0};
+
+	while (run.n_txns < max && (!a->local.started || a->local.rows < RUN_MAX_ROWS))
+	{
+		StreamCursor next = c;
+		Record		r;
+		StreamPos	pos = a->h.start + commits + 1;
+
+		if (!next_record(&next, &r) || r.type != RECORD_BEGIN || !ends_here(next, r.xid, &r))
+			break;
+		run.last = read_commit(&r);
+		run.last_pos = pos;
+		if (is_covered(a, pos, &run.last))
+			pass_over(&next);
+		else
+		{
+			a->trying = pos;
+			if (!a->local.started)
+				local_begin(&a->local);
+			a->run_txns = ++run.n_txns;
+			apply_from_frame(a, &next);
+		}
+		commits++;
+		c = next;
+	}
+	if (commits == a->at.commits)
+		return false;
+	finish_run(a, &run, &c, commits);
+	return true;
+}
+
+/* ---- transactions that were collected ---- */
+
+/* Apply r if it is a record of txn that counts; true: it was the COMMIT. */
+static bool
+apply_collected_record(Applier *a, OpenTransaction *txn, const Record *r)
+{
+	if (!RECORD_HAS_XID(r->type) || r->xid != txn->xid || r->type == RECORD_BEGIN ||
+		r->type == RECORD_ABORT)
+		return false;
+	if (r->type == RECORD_COMMIT)
+		return true;
+	CHECK_FOR_INTERRUPTS();
+	/* what a table is stays said, even by a subtransaction that was rolled back */
+	if (r->type == RECORD_RELATION || !open_transaction_is_aborted(txn, r->subxid))
+		local_apply(&a->local, r);
+	return false;
+}
+
+/* Add a PART; if it is the last one, *whole is the record and the result is true. */
+static bool
+put_together(Applier *a, const Record *part, Record *whole)
+{
+	StreamError err = {0};
+	StreamCode	code;
+	const char *bytes;
+	uint32		len;
+	bool		last;
+	StreamCursor c;
+
+	code = record_get_part(part, &last, &bytes, &len, &err);
+	if (code != STREAM_OK)
+		raise_stream_error(code, &err);
+	stream_buf_append(&a->record, bytes, len);
+	if (a->record.failed)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail("A record of the stream has more than %zu bytes.", a->record.len)));
+	if (!last)
+		return false;
+	c.p = a->record.data;
+	c.end = a->record.data + a->record.len;
+	c.failed = false;
+	return next_record(&c, whole);
+}
+
+static bool
+is_last_part(const Record *part)
+{
+	bool		last = true;
+	const char *bytes;
+	uint32		len;
+	StreamError err = {0};
+
+	if (record_get_part(part, &last, &bytes, &len, &err) != STREAM_OK)
+		raise_stream_error(STREAM_CORRUPT, &err);
+	return last;
+}
+
+/* One frame of a collected transaction; true: its COMMIT was met.  *together: a
+ * record in PARTs is being put together. */
+static bool
+apply_collected_frame(Applier *a, OpenTransaction *txn, const FrameHeader *h,
+					  const char *records, bool skip_parts, bool *together)
+{
+	StreamCursor c = {records, records + h->raw_len, false};
+	Record		r;
+
+	while (next_record(&c, &r))
+	{
+		if (r.type == RECORD_PART)
+		{
+			Record		whole;
+
+			if (skip_parts)
+			{
+				skip_parts = !is_last_part(&r);
+				continue;
+			}
+			if (!*together)
+				stream_buf_reset(&a->record);
+			*together = true;
+			if (!put_together(a, &r, &whole))
+				continue;
+			*together = false;
+			r = whole;
+		}
+		if (apply_collected_record(a, txn, &r))
+			return true;
+	}
+	return false;
+}
+
+/* Read the transaction's frames again, and apply its records. */
+static void
+apply_collected(Applier *a, OpenTransaction *txn)
+{
+	bool		together = false;
+	StreamPos	expected = 0;
+
+	local_next_source(&a->local);
+	for (int i = 0; i < txn->n_frames; i++)
+	{
+		TransactionFrame *f = &txn->frames[i];
+		FrameHeader h;
+		const char *records;
+		StreamError err = {0};
+		StreamCode	code = stream_read(&a->again, f->start, frame_end(&a->h), &h, &records, &err);
+
+		if (code != STREAM_OK)
+			raise_stream_error(code, &err);
+		if (f->start != expected)
+			together = false;
+		if (apply_collected_frame(a, txn, &h, records, f->mid_record && !together, &together))
+			break;
+		expected = frame_end(&h);
+	}
+}
+
+static void
+commit_collected(Applier *a, const Record *r)
+{
+	RecordCommit commit = read_commit(r);
+	StreamPos	pos = a->h.start + a->at.commits + 1;
+	OpenTransaction *txn = open_transactions_find(a->open, r->xid);
+	int			n = 0;
+	uint64		rows = 0;
+
+	if (!is_covered(a, pos, &commit))
+	{
+		a->trying = pos;
+		if (txn == NULL || !txn->complete)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATA_CORRUPTED),
+					 errmsg("the stream log does not hold the beginning of transaction %u", r->xid),
+					 errhint("This node needs a new initial copy.")));
+		local_begin(&a->local);
+		apply_collected(a, txn);
+		rows = a->local.rows;
+		local_commit(&a->local, pos, commit.commit_time);
+		n = 1;
+	}
+	open_transactions_remove(a->open, r->xid);
+	a->at.commits++;
+	mark_done(a, pos, &commit);
+	applier_succeeded(a);
+	if (n > 0)
+		applier_publish(a, pos, n, rows, commit.commit_time);
+}
+
+/* ---- records that are no transaction's, or not yet applied ---- */
+
+/* Note where a record lies; BEGIN makes its transaction one that is known from the start. */
+static void
+note(Applier *a, const Record *r)
+{
+	TransactionFrame frame = {a->h.start, a->mid_record};
+	OpenTransaction *txn;
+
+	if (r->xid == 0)
+		return;					/* a message that is no transaction's */
+	if (r->type == RECORD_BEGIN)
+		open_transactions_remove(a->open, r->xid);
+	txn = open_transactions_note(a->open, r->xid, frame);
+	if (r->type == RECORD_BEGIN)
+		txn->complete = true;
+}
+
+static void
+take_abort(Applier *a, const Record *r)
+{
+	OpenTransaction *txn;
+
+	if (r->xid == 0)
+		open_transactions_clear(a->open);
+	else if (r->xid == r->subxid)
+		open_transactions_remove(a->open, r->xid);
+	else if ((txn = open_transactions_find(a->open, r->xid)) != NULL)
+		open_transaction_abort_sub(a->open, txn, r->subxid);
+}
+
+/* Frame `frame` holds PARTs of a record whose head is known. */
+static void
+note_part(Applier *a, TransactionFrame frame)
+{
+	uint32		xid = stream_load_u32(a->part.head + RECORD_HEADER_LEN);
+
+	if (xid != 0)
+		open_transactions_note(a->open, xid, frame);
+}
+
+/* Note the frames of a record in PARTs once enough is seen to know whose it is. */
+static void
+take_part(Applier *a, const Record *r)
+{
+	PartState  *part = &a->part;
+	TransactionFrame frame = {a->h.start, a->mid_record};
+	StreamError err = {0};
+	const char *bytes;
+	uint32		len;
+	bool		last;
+
+	if (record_get_part(r, &last, &bytes, &len, &err) != STREAM_OK)
+		raise_stream_error(STREAM_CORRUPT, &err);
+	if (part->skipping)
+		return;
+	if (!part->open)
+		part->len = part->n_frames = 0;
+	part->open = !last;
+	if (part->len >= sizeof(part->head))
+	{
+		note_part(a, frame);
+		return;
+	}
+	if (len == 0)
+		return;
+	memcpy(part->head + part->len, bytes, Min(len, sizeof(part->head) - part->len));
+	part->frames[part->n_frames++] = frame;
+	part->len += len;
+	for (int i = 0; part->len >= sizeof(part->head) && i < part->n_frames; i++)
+		note_part(a, part->frames[i]);
+}
+
+static void
+take_term(Applier *a, const Record *r)
+{
+	RecordTerm	term;
+	StreamError err = {0};
+	StreamCode	code = record_get_term(r, &term, &err);
+
+	if (code != STREAM_OK)
+		raise_stream_error(code, &err);
+	open_transactions_clear(a->open);
+	memset(&a->part, 0, sizeof(a->part));
+	applier_withdraw_failover(a, term.term);
+}
+
+static void
+take_failover(Applier *a, const Record *r)
+{
+	RecordFailover failover;
+	StreamError err = {0};
+	StreamCode	code = record_get_failover(r, &failover, &err);
+
+	if (code != STREAM_OK)
+		raise_stream_error(code, &err);
+	if (failover.target == a->node->self && a->h.start >= a->heed_from)
+		applier_publish_failover(a, &failover);
+}
+
+static void
+take_record(Applier *a, const Record *r)
+{
+	if (r->type != RECORD_PART)
+		a->part.skipping = a->part.open = false;
+	switch (r->type)
+	{
+		case RECORD_COMMIT:
+			commit_collected(a, r);
+			break;
+		case RECORD_ABORT:
+			take_abort(a, r);
+			break;
+		case RECORD_PART:
+			take_part(a, r);
+			break;
+		case RECORD_TERM:
+			take_term(a, r);
+			break;
+		case RECORD_FAILOVER:
+			take_failover(a, r);
+			break;
+		case RECORD_MEMBERSHIP:
+			break;				/* the coordinator's */
+		default:
+			note(a, r);
+			break;
+	}
+}
+
+/* ---- frames ---- */
+
+/*
+ * What was found at the cursor does not continue what was read before it: the
+ * log was cut.  Position anew; if that leads to the same place, it is damage.
+ */
+static bool
+doubt(Applier *a, StreamCode code, StreamError *err)
+{
+	a->records = NULL;
+	if (code == STREAM_IO || code == STREAM_NOMEM || !a->prev_known || a->doubted == a->at.frame)
+		raise_stream_error(code, err);
+	a->doubted = a->at.frame;
+	a->positioned = false;
+	return false;
+}
+
+/*
+ * Read the frame at the cursor.  False: there is none yet, or the log was cut
+ * and the applier must position itself anew (positioned is false then).
+ */
+static bool
+read_frame(Applier *a)
+{
+	StreamTail	tail = node_log_tail(a->node);
+	StreamError err = {0};
+	StreamCode	code;
+
+	if (tail.end < a->at.frame)
+	{
+		a->positioned = false;
+		return false;
+	}
+	if (tail.flushed <= a->at.frame)
+		return false;
+	code = stream_read(&a->reader, a->at.frame, tail.flushed, &a->h, &a->records, &err);
+	if (code != STREAM_OK)
+		return doubt(a, code, &err);
+	if (a->prev_known && (a->h.prev_start != a->prev_start || a->h.prev_term != a->prev_term))
+		return doubt(a, stream_fail(&err, STREAM_CORRUPT, a->h.start, 0,
+									"the frame does not continue the one before it"), &err);
+	a->doubted = 0;
+	return true;
+}
+
+static void
+next_frame(Applier *a)
+{
+	a->prev_start = a->h.start;
+	a->prev_term = a->h.term;
+	a->prev_known = true;
+	a->mid_record = a->part.open || a->part.skipping;
+	a->at.frame = frame_end(&a->h);
+	a->at.offset = 0;
+	a->at.commits = 0;
+	a->records = NULL;
+	applier_succeeded(a);
+	applier_publish(a, a->at.frame, 0, 0, 0);
+}
+
+/* Go through the frame that was read, from where the cursor is. */
+static void
+process_frame(Applier *a)
+{
+	while (a->at.offset < a->h.raw_len)
+	{
+		StreamCursor c = {a->records + a->at.offset, a->records + a->h.raw_len, false};
+		Record		r;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!next_record(&c, &r))
+			break;
+		if (r.type == RECORD_BEGIN && apply_run(a))
+		{
+			a->part.skipping = a->part.open = false;
+			continue;
+		}
+		take_record(a, &r);
+		a->at.offset = c.p - a->records;
+	}
+	next_frame(a);
+}
+
+/* ---- the worker ---- */
+
+static void
+wait_for_work(Applier *a, int timeout_ms)
+{
+	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+
+	if (timeout_ms >= 0)
+		events |= WL_TIMEOUT;
+	(void) WaitLatch(MyLatch, events, timeout_ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+/* One turn: a frame if there is one, else wait for it. */
+static void
+work(Applier *a)
+{
+	if (!a->positioned)
+	{
+		if (!a->node->log_ready)
+		{
+			wait_for_work(a, 100);
+			return;
+		}
+		applier_position(a);
+	}
+	if (a->records == NULL && !read_frame(a))
+	{
+		if (!a->positioned)
+			return;
+		applier_succeeded(a);
+		pgstat_report_activity(STATE_IDLE, NULL);
+		wait_for_work(a, -1);
+		return;
+	}
+	pgstat_report_activity(STATE_RUNNING, NULL);
+	process_frame(a);
+}
+
+/* Wait in full before the next attempt, however often the latch is set. */
+static void
+wait_to_retry(Applier *a, int delay_ms)
+{
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), delay_ms);
+
+	for (;;)
+	{
+		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), until);
+
+		if (left <= 0)
+			return;
+		wait_for_work(a, (int) left);
+	}
+}
+
+static void
+work_forever(Applier *a)
+{
+	for (;;)
+	{
+		volatile bool failed = false;
+
+		PG_TRY();
+		{
+			for (;;)
+				work(a);
+		}
+		PG_CATCH();
+		{
+			failed = true;
+		}
+		PG_END_TRY();
+
+		if (failed)
+		{
+			/* a run of several is first tried one by one, at once and in silence */
+			bool		several = a->run_txns > 1;
+			int			delay = applier_failed(a, several);
+
+			a->run_txns = 0;
+			if (several)
+				a->careful_until = frame_end(&a->h);
+			a->records = NULL;
+			wait_to_retry(a, delay);
+		}
+	}
+}
+
+/* Settings under which transactions of the stream are carried out. */
+static void
+set_session(void)
+{
+	static const char *const settings[][2] = {
+		{"session_replication_role", "replica"},
+		{"search_path", "pg_catalog"},
+		{"synchronous_commit", "off"},
+		{"default_transaction_isolation", "read committed"},
+		{"default_transaction_read_only", "off"},
+		{"statement_timeout", "0"},
+		{"lock_timeout", "0"},
+		{"idle_in_transaction_session_timeout", "0"},
+		{"datestyle", "ISO"},
+		{"intervalstyle", "postgres"},
+		{"xmloption", "content"},
+	};
+
+	for (int i = 0; i < lengthof(settings); i++)
+		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+static void
+attach(Oid dboid, NodeShared **node)
+{
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);
+	SetConfigOption("application_name", "baton applier", PGC_USERSET, PGC_S_SESSION);
+	*node = node_find(dboid);
+	if (*node == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("database %u is not a node", dboid)));
+	node_worker_attach(*node, WORKER_APPLIER);
+	baton_worker_exempt = true;
+	set_session();
+}
+
+/*
+ * Entry point; main_arg: oid of the database.  Runs until SIGTERM.
+ */
+void
+baton_applier_main(Datum main_arg)
+{
+	Applier    *a;
+	NodeShared *node;
+	RepOriginId origin;
+
+	attach(DatumGetObjectId(main_arg), &node);
+	a = MemoryContextAllocZero(TopMemoryContext, sizeof(Applier));
+	a->node = node;
+	a->cxt = AllocSetContextCreate(TopMemoryContext, "baton applier", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(a->cxt);
+	node_log_directory(node, a->reader.directory, sizeof(a->reader.directory));
+	node_log_directory(node, a->again.directory, sizeof(a->again.directory));
+	a->open = open_transactions_create(a->cxt);
+	local_init(&a->local, a->cxt);
+
+	origin = apply_origin_ensure(node);
+	replorigin_session_setup(origin);
+	replorigin_session_origin = origin;
+	applier_publish_running(a);
+	work_forever(a);
+}

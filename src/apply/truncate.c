@@ -1,0 +1,169 @@
+/*
+ * truncate.c - TRUNCATE of the stream, carried out.
+ *
+ * The record names every table that was truncated, those that CASCADE drew in
+ * included; partitions and what else CASCADE finds here are added.  Triggers
+ * for TRUNCATE that fire here run with the rights of the tables' owner; where
+ * PostgreSQL itself does not change to each table's owner, all tables of one
+ * TRUNCATE that fires triggers must have the same one.
+ */
+#include "apply/apply.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/catalog.h"
+#include "catalog/heap.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
+#include "commands/tablecmds.h"
+#include "commands/trigger.h"
+#include "utils/rel.h"
+#include "utils/reltrigger.h"
+
+#define TRUNCATE_CASCADE	1
+#define TRUNCATE_RESTART	2
+
+typedef struct TruncateSet
+{
+	List	   *rels;
+	List	   *relids;
+	List	   *logged;			/* relids to be named in WAL */
+} TruncateSet;
+
+static void
+add(TruncateSet *set, Relation rel)
+{
+	Oid			relid = RelationGetRelid(rel);
+
+	if (list_member_oid(set->relids, relid) || RELATION_IS_OTHER_TEMP(rel))
+	{
+		table_close(rel, NoLock);
+		return;
+	}
+	set->rels = lappend(set->rels, rel);
+	set->relids = lappend_oid(set->relids, relid);
+	if (RelationIsLogicallyLogged(rel))
+		set->logged = lappend_oid(set->logged, relid);
+}
+
+static void
+add_partitions(TruncateSet *set, Oid parent)
+{
+	List	   *children = find_all_inheritors(parent, AccessExclusiveLock, NULL);
+	ListCell   *lc;
+
+	foreach(lc, children)
+		add(set, table_open(lfirst_oid(lc), NoLock));
+}
+
+static void
+add_referencing(TruncateSet *set)
+{
+	List	   *more;
+
+	while ((more = heap_truncate_find_FKs(set->relids)) != NIL)
+	{
+		ListCell   *lc;
+
+		foreach(lc, more)
+			add(set, table_open(lfirst_oid(lc), AccessExclusiveLock));
+	}
+}
+
+static bool
+has_truncate_triggers(Relation rel)
+{
+	TriggerDesc *desc = rel->trigdesc;
+
+	for (int i = 0; desc != NULL && i < desc->numtriggers; i++)
+	{
+		Trigger    *trigger = &desc->triggers[i];
+
+		if (TRIGGER_FOR_TRUNCATE(trigger->tgtype) &&
+			(trigger->tgenabled == TRIGGER_FIRES_ALWAYS ||
+			 trigger->tgenabled == TRIGGER_FIRES_ON_REPLICA))
+			return true;
+	}
+	return false;
+}
+
+/* Take on the owner's rights if triggers are to fire. */
+static void
+choose_rights(LocalTransaction *t, TruncateSet *set)
+{
+	Oid			owner = InvalidOid;
+	bool		triggers = false;
+	bool		mixed = false;
+	ListCell   *lc;
+
+	foreach(lc, set->rels)
+	{
+		Relation	rel = lfirst(lc);
+
+		triggers |= has_truncate_triggers(rel);
+		mixed |= OidIsValid(owner) && owner != rel->rd_rel->relowner;
+		owner = rel->rd_rel->relowner;
+	}
+	if (!triggers)
+		return;
+	if (mixed)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("cannot fire TRUNCATE triggers for tables of different owners together"),
+				 errhint("Make the trigger one that does not fire on replicas, or give the tables the same owner.")));
+	local_become_owner(t, owner);
+}
+
+static void
+open_tables(LocalTransaction *t, StreamCursor *c, TruncateSet *set)
+{
+	uint32		n = stream_get_u32(c);
+
+	for (uint32 i = 0; i < n && !c->failed; i++)
+	{
+		uint32		relid = stream_get_u32(c);
+		ApplyRelation *m;
+		Relation	rel;
+
+		if (c->failed)
+			break;
+		m = relation_map_get(t->relations, relid, t->source_txn);
+		t->relation = m;
+		rel = relation_map_open(m, AccessExclusiveLock);
+		add(set, rel);
+		if (m->relkind == RELKIND_PARTITIONED_TABLE)
+			add_partitions(set, m->localoid);
+	}
+	if (c->failed)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the stream has a malformed TRUNCATE record")));
+}
+
+/* Raises what an ordinary TRUNCATE raises. */
+void
+apply_truncate(LocalTransaction *t, const Record *r)
+{
+	StreamCursor c = r->rest;
+	uint8		flags = stream_get_u8(&c);
+	TruncateSet set = {NIL, NIL, NIL};
+	ListCell   *lc;
+
+	/* storage and indexes are replaced: nothing may be held open */
+	apply_flush_inserts(t, NULL);
+	open_relation_close_all(t);
+	local_become_self(t);
+	local_make_visible(t);
+
+	open_tables(t, &c, &set);
+	if (flags & TRUNCATE_CASCADE)
+		add_referencing(&set);
+	if (!BATON_TRUNCATE_CHANGES_USER)
+		choose_rights(t, &set);
+	baton_truncate(set.rels, set.relids, set.logged, (flags & TRUNCATE_RESTART) != 0);
+	local_become_self(t);
+	foreach(lc, set.rels)
+		table_close((Relation) lfirst(lc), NoLock);
+	t->written = true;
+}
