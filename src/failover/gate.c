@@ -340,13 +340,26 @@ gate_pre_commit(NodeShared *node)
 	}
 }
 
-/* After commit, abort or prepare: the next transaction begins afresh. */
+/*
+ * After commit, abort or prepare, when the xid is no longer shown: the next
+ * transaction begins afresh.
+ */
 void
 gate_xact_end(void)
 {
 	GateMark	mark = gate_maintenance_depth > 0 ? MARK_EXEMPT : MARK_IDLE;
+	GateMark	before = shown();
+	GateState	state;
 
 	memset(&gate_xact, 0, sizeof(gate_xact));
-	if (shown() != mark)
-		show(mark);
+	if (before == mark)
+		return;
+	show(mark);
+	if (before == MARK_EXEMPT || gate_my_node == NULL)
+		return;
+	/* the coordinator waits for the last one, having set the gate before it looked */
+	pg_memory_barrier();
+	state = gate_state(gate_my_node);
+	if (unlikely(state == GATE_DRAIN || state == GATE_HELD))
+		node_wake(gate_my_node, WORKER_COORDINATOR);
 }

@@ -9,13 +9,6 @@
 #include "lib/stringinfo.h"
 #include "libpq-fe.h"
 
-static bool
-is_address(const char *keyword)
-{
-	return strcmp(keyword, "host") == 0 || strcmp(keyword, "hostaddr") == 0 ||
-		strcmp(keyword, "port") == 0 || strcmp(keyword, "dbname") == 0;
-}
-
 static void
 append_value(StringInfo out, const char *value)
 {
@@ -37,17 +30,19 @@ append_value(StringInfo out, const char *value)
 static void
 append_address(StringInfo out, const char *conninfo)
 {
+	static const char *const parts[] = {"host", "hostaddr", "port", "dbname"};
 	PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
 
 	if (options == NULL)
 		return;
-	for (PQconninfoOption *o = options; o->keyword != NULL; o++)
-	{
-		if (o->val == NULL || !is_address(o->keyword))
-			continue;
-		appendStringInfo(out, " %s=", o->keyword);
-		append_value(out, o->val);
-	}
+	for (int i = 0; i < lengthof(parts); i++)
+		for (PQconninfoOption *o = options; o->keyword != NULL; o++)
+		{
+			if (o->val == NULL || strcmp(o->keyword, parts[i]) != 0)
+				continue;
+			appendStringInfo(out, " %s=", o->keyword);
+			append_value(out, o->val);
+		}
 	PQconninfoFree(options);
 }
 
