@@ -653,12 +653,41 @@ play_script(const char *file, bool rewrite)
 	return true;
 }
 
+/* Bytes that do not fit are refused: each damage is one byte and its new value. */
+static bool
+wire_form(void)
+{
+	static const int damage[][2] = {{0, 2}, {1, 0}, {1, 9}, {2, 4}, {3, 200}, {4, 0}, {6, 0},
+	{6, 1}, {12, 1}, {71, 1}};
+	ConsensusMessage m = {0};
+	ConsensusMessage decoded;
+	uint8_t		good[CONSENSUS_MESSAGE_LEN];
+	uint8_t		bad[CONSENSUS_MESSAGE_LEN];
+	bool		ok;
+
+	m.type = MSG_VOTE_REQUEST;
+	m.from = 1;
+	m.to = 2;
+	consensus_message_encode(&m, good);
+	ok = consensus_message_decode(good, CONSENSUS_MESSAGE_LEN, &decoded) &&
+		!consensus_message_decode(good, CONSENSUS_MESSAGE_LEN - 1, &decoded);
+	for (size_t i = 0; i < sizeof(damage) / sizeof(damage[0]); i++)
+	{
+		memcpy(bad, good, sizeof(bad));
+		bad[damage[i][0]] = (uint8_t) damage[i][1];
+		ok = ok && !consensus_message_decode(bad, CONSENSUS_MESSAGE_LEN, &decoded);
+	}
+	if (!ok)
+		printf("the wire form takes what does not fit\n");
+	return ok;
+}
+
 int
 main(int argc, char **argv)
 {
 	bool		rewrite = argc > 1 && strcmp(argv[1], "--rewrite") == 0;
-	int			passed = 0;
-	int			failed = 0;
+	int			passed = wire_form() ? 1 : 0;
+	int			failed = 1 - passed;
 
 	for (int i = rewrite ? 2 : 1; i < argc; i++)
 	{
