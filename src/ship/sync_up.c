@@ -2,14 +2,16 @@
  * sync_up.c - baton_rpc.sync_up(): cut this log at the last frame that it has in
  * common with the primary's.
  *
- * Only what nobody has seen may be cut: if a transaction ends behind the place,
- * or the tables are ahead of it, the node has diverged.  Then nothing is cut and
- * the node says so; its coordinator takes it out of service.
+ * Only what has left no trace in tables may be cut: if a transaction ends behind
+ * the place, or this database has commits that its log lacks, the node has
+ * diverged.  Then nothing is cut and the node says so; its coordinator takes it
+ * out of service.
  *
- * Order: the coordinator lowers the marks in the control file, so that a crash
- * after the cut does not take it for damage; then the log is cut under log_lock;
- * then the applier is ended, for it may have read what is gone; its successor
- * begins again at what the tables have.
+ * Order: the coordinator lowers the marks in the control file, and `applied` with
+ * them, so that a crash after the cut does not take it for damage; then the log is
+ * cut under log_lock; then the applier is ended, for it may have read what is
+ * gone.  Its successor, which the coordinator starts later than we look, begins
+ * again at `applied`.
  */
 #include "baton.h"
 
@@ -30,21 +32,16 @@ static void
 sync_up_obstacle(NodeShared *node, StreamPos pos, StreamPos end, char *why, size_t size)
 {
 	XLogRecPtr	diverged;
-	StreamPos	applied;
 	StreamPos	at = pos;
 
 	why[0] = '\0';
 	SpinLockAcquire(&node->mutex);
 	diverged = node->diverged_lsn;
-	applied = node->applied;
 	SpinLockRelease(&node->mutex);
 
 	if (diverged != InvalidXLogRecPtr)
 		snprintf(why, size, "it has committed a transaction of its own at %X/%X while it was not primary",
 				 LSN_FORMAT_ARGS(diverged));
-	else if (applied > pos)
-		snprintf(why, size, "it has applied up to %X/%X, the primary's log parts from it at %X/%X",
-				 STREAM_POS_ARGS(applied), STREAM_POS_ARGS(pos));
 
 	while (why[0] == '\0' && at < end)
 	{
@@ -68,8 +65,11 @@ sync_up_obstacle(NodeShared *node, StreamPos pos, StreamPos end, char *why, size
 static void
 sync_up_diverged(NodeShared *node, const char *why)
 {
+	char		reason[BATON_REASON_LEN];
+
+	snprintf(reason, sizeof(reason), "diverged: %s", why);
 	SpinLockAcquire(&node->mutex);
-	snprintf(node->sync_error, sizeof(node->sync_error), "diverged: %s", why);
+	strlcpy(node->sync_error, reason, sizeof(node->sync_error));
 	SpinLockRelease(&node->mutex);
 	node_wake(node, WORKER_COORDINATOR);
 	ereport(LOG,
@@ -128,21 +128,23 @@ sync_up_cut(NodeShared *node, uint64 term, StreamPos expected_end, StreamPos pos
 	return code;
 }
 
-/* End the applier and wait until it is gone; the coordinator starts another. */
+/*
+ * End the applier and wait until it is gone; the coordinator starts another.  It
+ * may have moved `applied` on over what was just cut.
+ */
 static void
-sync_up_restart_applier(NodeShared *node)
+sync_up_restart_applier(NodeShared *node, StreamPos pos)
 {
 	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), CUT_WAIT_MS);
 	pid_t		first;
 	pid_t		now;
 
 	SpinLockAcquire(&node->mutex);
-	first = node->worker_pid[WORKER_APPLIER];
+	first = now = node->worker_pid[WORKER_APPLIER];
 	SpinLockRelease(&node->mutex);
-	if (first == 0)
-		return;
-	kill(first, SIGTERM);
-	do
+	if (first != 0)
+		kill(first, SIGTERM);
+	while (now != 0 && now == first)
 	{
 		if (WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 10,
 					  PG_WAIT_EXTENSION) & WL_LATCH_SET)
@@ -151,11 +153,14 @@ sync_up_restart_applier(NodeShared *node)
 		SpinLockAcquire(&node->mutex);
 		now = node->worker_pid[WORKER_APPLIER];
 		SpinLockRelease(&node->mutex);
-		if (GetCurrentTimestamp() >= until)
+		if (now == first && GetCurrentTimestamp() >= until)
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("the applier did not end within %d ms", CUT_WAIT_MS)));
-	} while (now == first);
+	}
+	SpinLockAcquire(&node->mutex);
+	node->applied = Min(node->applied, pos);
+	SpinLockRelease(&node->mutex);
 }
 
 /*
@@ -202,7 +207,7 @@ baton_rpc_sync_up(PG_FUNCTION_ARGS)
 						 : ERRCODE_IO_ERROR),
 				 errmsg("the stream log was not cut: %s", err.message)));
 	stream_reader_close(&rpc_session.reader);
-	sync_up_restart_applier(node);
+	sync_up_restart_applier(node, pos);
 	ereport(LOG,
 			(errmsg("stream log of database \"%s\" cut from %X/%X to %X/%X, where it parts from the primary's",
 					node->dbname, STREAM_POS_ARGS(tail.end), STREAM_POS_ARGS(pos))));
