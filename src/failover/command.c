@@ -621,7 +621,7 @@ failover_poll(Coordinator *c, uint64 now)
  * Command FAILOVER: check what can be checked while clients still run.
  */
 void
-failover_begin(Coordinator *c)
+failover_start(Coordinator *c)
 {
 	FailoverRun *f = &c->failover;
 	CommandShared *cmd = &c->node->command;

@@ -248,7 +248,7 @@ begin_command(Coordinator *c)
 	switch (cmd->kind)
 	{
 		case COMMAND_FAILOVER:
-			failover_begin(c);
+			failover_start(c);
 			break;
 		case COMMAND_PROMOTE:
 			run_promote(c, cmd->force);

@@ -130,7 +130,7 @@ extern void command_finish(Coordinator *c, bool success, int sqlerrcode, const c
 						   const char *detail, const char *hint);
 
 /* failover/command.c */
-extern void failover_begin(Coordinator *c);
+extern void failover_start(Coordinator *c);
 extern void failover_poll(Coordinator *c, uint64 now);
 extern void failover_outcome(Coordinator *c, ConsensusOutcome outcome);
 extern void failover_aborted_by_stepdown(Coordinator *c);
