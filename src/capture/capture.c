@@ -116,6 +116,13 @@ report_error(Capture *c, const char *error)
 				(errmsg("capture of database \"%s\" is held up: %s", c->node->dbname, error)));
 }
 
+static void
+report_activity(Capture *c)
+{
+	pgstat_report_activity(STATE_RUNNING, c->term != 0 ?
+						   "capturing commits" : "following the WAL");
+}
+
 /* Publish how far capture is, and wake those who wait for it. */
 static void
 publish(Capture *c)
@@ -411,6 +418,7 @@ follow_term(Capture *c)
 		return false;
 	c->term = term;
 	stream_writer_close(&c->writer);
+	report_activity(c);
 	return true;
 }
 
@@ -569,9 +577,11 @@ ready(Capture *c)
 	char		error[BATON_ERROR_LEN];
 	bool		has_slot;
 	bool		log_ready;
+	bool		explained;
 
 	SpinLockAcquire(&c->node->mutex);
 	has_slot = c->node->slot_name[0] != '\0';
+	explained = strstr(c->node->capture_error, CAPTURE_SLOT_TOO_LARGE) != NULL;
 	SpinLockRelease(&c->node->mutex);
 	LWLockAcquire(&c->node->log_lock, LW_SHARED);
 	log_ready = c->node->log_ready;
@@ -583,7 +593,8 @@ ready(Capture *c)
 	{
 		capture_slot_name(c->node, name);
 		snprintf(error, sizeof(error), "replication slot \"%s\" is missing", name);
-		report_error(c, error);
+		if (!explained)
+			report_error(c, error);
 		return false;
 	}
 	return true;
@@ -606,8 +617,7 @@ run(Capture *c)
 		if (begin_conversation(c, err, sizeof(err)))
 		{
 			report_error(c, "");
-			pgstat_report_activity(STATE_RUNNING, c->term != 0 ?
-								   "capturing commits" : "following the WAL");
+			report_activity(c);
 			converse(c, err, sizeof(err));
 		}
 		disconnect(c);

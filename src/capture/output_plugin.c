@@ -38,6 +38,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #define WRITE_SIZE		(64 * 1024)
 /* a record longer than this is written in pieces of it */
@@ -349,7 +350,9 @@ plugin_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr com
 	commit.source = plugin->node_id;
 	commit.commit_lsn = txn->final_lsn;
 	commit.end_lsn = txn->end_lsn;
-	commit.commit_time = txn->xact_time.commit_time;
+	/* a foreign origin may have set no time */
+	commit.commit_time = txn->xact_time.commit_time != 0 ?
+		txn->xact_time.commit_time : GetCurrentTimestamp();
 	commit.oldest_open = 0;
 	record_put_commit(begin_records(plugin), txn->xid, &commit);
 	records_done(plugin);

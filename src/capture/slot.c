@@ -228,7 +228,7 @@ capture_slot_enforce_keep_size(NodeShared *node)
 		return false;
 	}
 	snprintf(err, sizeof(err),
-			 "the replication slot held back more WAL than baton.slot_keep_size (" UINT64_FORMAT
+			 "the replication slot " CAPTURE_SLOT_TOO_LARGE " (" UINT64_FORMAT
 			 " MB) and was dropped; the node needs a new initial copy", held / (1024 * 1024));
 	SpinLockAcquire(&node->mutex);
 	strlcpy(node->capture_error, err, sizeof(node->capture_error));

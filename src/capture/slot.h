@@ -6,6 +6,9 @@
 
 #include "baton.h"
 
+/* What capture_error says, among other things, when the slot was dropped for its size. */
+#define CAPTURE_SLOT_TOO_LARGE "held back more WAL than baton.slot_keep_size"
+
 /* Name of a node's slot: baton_<database oid>.  out holds NAMEDATALEN bytes. */
 extern void capture_slot_name(const NodeShared *node, char *out);
 
