@@ -20,6 +20,16 @@ header(StreamPos start, uint32 n_commits)
 	return h;
 }
 
+/* Field by field, for padding compares as it likes. */
+static bool
+same_header(const FrameHeader *a, const FrameHeader *b)
+{
+	return a->flags == b->flags && a->term == b->term && a->start == b->start &&
+		a->prev_start == b->prev_start && a->prev_term == b->prev_term &&
+		a->source_lsn == b->source_lsn && a->raw_len == b->raw_len &&
+		a->stored_len == b->stored_len && a->n_commits == b->n_commits && a->crc == b->crc;
+}
+
 /* All that a reader does with bytes that may be a frame. */
 static StreamCode
 check_frame(FrameCodec *codec, const char *bytes, size_t len, StreamPos start,
@@ -66,7 +76,7 @@ round_trip(FrameCodec *codec, const char *records, uint32 len, int level, bool c
 	CHECK(frame_end(&h) == 1000 + out.len - 6);
 	CHECK(((h.flags & FRAME_COMPRESSED) != 0) == compressed);
 	CHECK(check_frame(codec, out.data + 6, out.len - 6, 1000, &scratch, &opened, &back) == STREAM_OK);
-	CHECK(memcmp(&h, &back, sizeof(h)) == 0);
+	CHECK(same_header(&h, &back));
 	CHECK(back.raw_len == len && memcmp(opened, records, len) == 0);
 	stream_buf_free(&out);
 	stream_buf_free(&scratch);
