@@ -702,6 +702,33 @@ damage_behind_the_flushed_place(void)
 	log_free(log);
 }
 
+/* A whole frame that lies where it says, but continues another history. */
+static void
+a_frame_of_another_history(void)
+{
+	TestLog    *log = log_new(0);
+	StreamTail	next;
+	StreamBuf	out = {0};
+	StreamPos	end;
+	uint64		cut;
+	int			fd;
+
+	CHECK(append(log, TERM, 2, 500, NULL) == STREAM_OK);
+	end = log->tail.end;
+	next = log->tail;
+	next.last_term = TERM - 1;
+	seal(log, &next, TERM, 300, &out);
+	fd = segment_open(log->directory, 0, O_RDWR);
+	CHECK(pwrite(fd, out.data, out.len, end) == (ssize_t) out.len);
+	close(fd);
+	CHECK(reopen(log, end + out.len, 0, &cut) == STREAM_CORRUPT);
+	CHECK(reopen(log, end, 0, &cut) == STREAM_OK && cut == out.len);
+	CHECK(log->tail.end == end);
+	check_readable(log);
+	stream_buf_free(&out);
+	log_free(log);
+}
+
 static void
 a_missing_segment(void)
 {
@@ -936,6 +963,7 @@ main(void)
 	TEST(torn_tail_at_every_length);
 	TEST(damage_in_the_middle);
 	TEST(damage_behind_the_flushed_place);
+	TEST(a_frame_of_another_history);
 	TEST(a_missing_segment);
 	TEST(a_missing_last_segment);
 	TEST(a_shortened_old_segment);
