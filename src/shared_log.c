@@ -86,32 +86,46 @@ node_log_append_frames(NodeShared *node, StreamWriter *w, uint64 term,
 	return code;
 }
 
+/* An fsync that failed may have dropped what it could not write: never try again. */
+static void
+log_is_broken(NodeShared *node, const StreamError *err)
+{
+	LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);
+	node->tail.broken = true;
+	strlcpy(node->log_error, err->message, BATON_ERROR_LEN);
+	LWLockRelease(&node->log_lock);
+}
+
 /*
  * Flush all that is written so far, then wake those who read the log.  The
- * fdatasync runs without the lock; a cut of the log in the meantime (tail.end
- * lower than what was flushed) wins.
+ * fdatasync runs without the lock.  If the log was cut meanwhile, what this
+ * flush has reached says nothing about what was appended behind the cut, and it
+ * is done again.
  */
 StreamCode
 node_log_flush(NodeShared *node, StreamWriter *w, StreamError *err)
 {
-	StreamPos	flush_to;
-	StreamPos	segment;
+	StreamTail	before;
 	StreamCode	code;
+	bool		again;
 
-	LWLockAcquire(&node->log_lock, LW_SHARED);
-	flush_to = node->tail.end;
-	segment = node->tail.segment;
-	LWLockRelease(&node->log_lock);
-
-	code = stream_flush(w, segment, err);
+	do
+	{
+		before = node_log_tail(node);
+		code = stream_flush(w, before.segment, err);
+		if (code == STREAM_IO)
+		{
+			log_is_broken(node, err);
+			return code;
+		}
+		LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);
+		again = node->tail.cuts != before.cuts;
+		if (!again && !node->tail.broken && code == STREAM_OK && node->tail.flushed < before.end)
+			node->tail.flushed = before.end;
+		LWLockRelease(&node->log_lock);
+	} while (again);
 	if (code != STREAM_OK)
 		return code;
-
-	LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);
-	flush_to = Min(flush_to, node->tail.end);
-	if (node->tail.flushed < flush_to)
-		node->tail.flushed = flush_to;
-	LWLockRelease(&node->log_lock);
 
 	node_wake(node, WORKER_SHIPPER);
 	node_wake(node, WORKER_APPLIER);

@@ -485,6 +485,24 @@ take_failover(Applier *a, const Record *r)
 		applier_publish_failover(a, &failover);
 }
 
+/* Members change when the record is in the log, whether a transaction is open or not. */
+static void
+take_membership(Applier *a, const Record *r)
+{
+	StreamCursor c = r->rest;
+	uint32		len = stream_get_u32(&c);
+	const char *bytes = stream_get_bytes(&c, len);
+	Membership *m = palloc(sizeof(Membership));
+
+	if (c.failed || !membership_decode(bytes, len, m))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("a MEMBERSHIP record at " STREAM_POS_FORMAT " cannot be read",
+						STREAM_POS_ARGS(a->h.start))));
+	node_offer_membership(a->node, m);
+	pfree(m);
+}
+
 static void
 take_record(Applier *a, const Record *r)
 {
@@ -508,7 +526,8 @@ take_record(Applier *a, const Record *r)
 			take_failover(a, r);
 			break;
 		case RECORD_MEMBERSHIP:
-			break;				/* the coordinator's */
+			take_membership(a, r);
+			break;
 		default:
 			note(a, r);
 			break;

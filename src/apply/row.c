@@ -141,6 +141,12 @@ fill_key(OpenRelation *o, char kind, const RecordValue *values)
 {
 	ApplyRelation *m = o->map;
 
+	if (kind != 'O' && m->n_key_columns == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a row of table \"%s.%s\" was changed, but the table has no replica identity",
+						m->source.nspname, m->source.relname),
+				 errdetail("The stream does not say which row it was.")));
 	for (int i = 0; i < m->natts; i++)
 	{
 		int			source = m->columns[i].source;
@@ -301,7 +307,7 @@ row_missing(const ApplyRelation *m, const char *what)
 			(errcode(ERRCODE_NO_DATA_FOUND),
 			 errmsg("row to %s not found in table \"%s.%s\"",
 					what, m->source.nspname, m->source.relname),
-			 errhint("The table differs from the primary's.")));
+			 errdetail("The table differs from the primary's.")));
 }
 
 /* Lock the row found, as triggers expect it; false: somebody has changed it. */

@@ -448,6 +448,18 @@ failover_outcome(Coordinator *c, ConsensusOutcome outcome)
 	enter_phase(c, PHASE_SHUT_DOWN);
 }
 
+/*
+ * failover_outcome() ends this phase.  An attempt can also run out in a step of
+ * consensus that has something else to report.
+ */
+static PollResult
+poll_acknowledge(Coordinator *c, uint64 now)
+{
+	if (!c->consensus.transfer.active && !c->consensus.transfer.granted)
+		failover_outcome(c, OUTCOME_ATTEMPT_VOID);
+	return POLL_WAIT;
+}
+
 /* ---- phase 6: shut down ---- */
 
 /* Sessions of the database end, the caller's excepted. */
@@ -543,7 +555,7 @@ static const struct
 	[PHASE_STOP_CLIENTS] = {NULL, poll_stop_clients},
 	[PHASE_FLUSH] = {enter_flush, poll_flush},
 	[PHASE_COMMAND] = {NULL, poll_command},
-	[PHASE_ACKNOWLEDGE] = {NULL, NULL},	/* failover_outcome() ends it */
+	[PHASE_ACKNOWLEDGE] = {NULL, poll_acknowledge},
 	[PHASE_STOP_REPLICATION] = {NULL, NULL},
 	[PHASE_SHUT_DOWN] = {NULL, poll_shut_down},
 };
@@ -639,6 +651,8 @@ failover_start(Coordinator *c)
 		return;
 	}
 	memset(f, 0, sizeof(*f));
+	/* a node that has just caught up need not wait for the next upkeep */
+	coordinator_welcome_joined(c);
 	if (!resolve_target(c))
 		return;
 	if (prepared_transactions(c))

@@ -150,8 +150,6 @@ take_messages(Coordinator *c)
 		SpinLockRelease(&node->mutex);
 		if (!got)
 			return;
-		if (!c->running)
-			continue;
 		e.message = m;
 		coordinator_event(c, &e);
 	}
@@ -325,7 +323,7 @@ begin(Coordinator *c)
 		coordinator_start_consensus(c);
 	else
 	{
-		c->consensus.durable = c->control.durable;
+		coordinator_init_consensus(c);
 		coordinator_publish(c);
 	}
 	/* HELD is what a coordinator before us has left; a group just made is OPEN */

@@ -99,6 +99,7 @@ extern void coordinator_save(Coordinator *c);	/* control file, durably; PANIC-fr
 
 /* update.c: consensus events in, everything they cause out */
 extern void coordinator_event(Coordinator *c, ConsensusEvent *e);
+extern void coordinator_init_consensus(Coordinator *c);
 extern void coordinator_start_consensus(Coordinator *c);
 extern void coordinator_stop_consensus(Coordinator *c);
 extern void coordinator_open_gate_if_ready(Coordinator *c);

@@ -208,6 +208,11 @@ coordinator_event(Coordinator *c, ConsensusEvent *e)
 	node->append_term = append_term(&c->consensus);
 	LWLockRelease(&node->log_lock);
 
+	elog(DEBUG2, "baton: event %d message %d from %d in term " UINT64_FORMAT ", log end %X/%X: %s -> %s, outcome %d, %d messages",
+		 e->type, e->type == EV_MESSAGE ? e->message.type : 0, e->message.from, c->consensus.durable.term,
+		 LSN_FORMAT_ARGS(e->log.pos), consensus_role_name(before), consensus_role_name(c->consensus.role),
+		 u.outcome, u.n_messages);
+
 	left = before == ROLE_PRIMARY && c->consensus.role != ROLE_PRIMARY;
 	if (left)
 		note_end_of_reign(c);
@@ -244,17 +249,28 @@ coordinator_event(Coordinator *c, ConsensusEvent *e)
 }
 
 /*
+ * Load the core from the control file, stopped: even so it answers requests for
+ * the vote that it has given.
+ */
+void
+coordinator_init_consensus(Coordinator *c)
+{
+	ConsensusConfig config = {baton_election_timeout, Max(baton_heartbeat_interval / 5, 10)};
+	ConsensusMembership voters;
+
+	membership_voters(&c->control.membership, &voters);
+	consensus_init(&c->consensus, c->control.self, &c->control.durable, &voters, &config);
+}
+
+/*
  * Begin to take part in the group, from what the control file says.
  */
 void
 coordinator_start_consensus(Coordinator *c)
 {
-	ConsensusConfig config = {baton_election_timeout, Max(baton_heartbeat_interval / 5, 10)};
-	ConsensusMembership voters;
 	ConsensusEvent e = {EV_START};
 
-	membership_voters(&c->control.membership, &voters);
-	consensus_init(&c->consensus, c->control.self, &c->control.durable, &voters, &config);
+	coordinator_init_consensus(c);
 	c->running = true;
 	e.was_primary = c->control.was_primary;
 	coordinator_event(c, &e);
