@@ -212,12 +212,22 @@ start_table_scan(OpenRelation *o, bool from_start)
 		table_rescan(o->table_scan, NULL);
 }
 
+/*
+ * A scan keeps what it allocates on its way (nbtree: the list of dead entries)
+ * until it is closed, so it must not come from the memory of one row.
+ */
 static bool
 next_candidate(OpenRelation *o)
 {
+	MemoryContext old = MemoryContextSwitchTo(o->estate->es_query_cxt);
+	bool		found;
+
 	if (o->index_scan)
-		return index_getnext_slot(o->index_scan, ForwardScanDirection, o->found);
-	return table_scan_getnextslot(o->table_scan, ForwardScanDirection, o->found);
+		found = index_getnext_slot(o->index_scan, ForwardScanDirection, o->found);
+	else
+		found = table_scan_getnextslot(o->table_scan, ForwardScanDirection, o->found);
+	MemoryContextSwitchTo(old);
+	return found;
 }
 
 /* Wait for whoever is changing the row that the scan gave last; false: nobody is. */
