@@ -159,14 +159,15 @@ static void
 compose(Applier *a, const ErrorData *e, const ApplyRelation *m, const char *key, char *out)
 {
 	StringInfoData line;
+	char	   *table = m ? psprintf("%s.%s", m->source.nspname, m->source.relname) : NULL;
 
 	initStringInfo(&line);
 	appendStringInfo(&line, "%s (SQLSTATE %s)", e->message ? e->message : "unknown error",
 					 unpack_sql_state(e->sqlerrcode));
-	if (m)
-		appendStringInfo(&line, "; table %s.%s", m->source.nspname, m->source.relname);
+	if (table && (e->message == NULL || strstr(e->message, table) == NULL))
+		appendStringInfo(&line, "; table %s", table);
 	if (key)
-		appendStringInfo(&line, ", key %s", key);
+		appendStringInfo(&line, "; key %s", key);
 	appendStringInfo(&line, "; stream position " STREAM_POS_FORMAT,
 					 STREAM_POS_ARGS(a->trying ? a->trying : a->at.frame));
 	if (e->detail)
