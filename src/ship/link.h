@@ -214,6 +214,20 @@ link_due(Link *link, uint64 at)
 		link->wake_at = at;
 }
 
+/*
+ * The peer says it has applied up to pos.  Answers of two connections may cross,
+ * so the place only rises; and what lies beyond the frames it got from here is of
+ * a log that was cut since.
+ */
+static inline void
+link_note_applied(Link *link, StreamPos pos)
+{
+	if (link->step == STEP_OPEN && link->term != 0 && pos > link->sent)
+		pos = link->sent;
+	if (pos > link->applied)
+		link->applied = pos;
+}
+
 /* Is this the link of a leading node to a member that takes its stream? */
 static inline bool
 link_leads(const Link *link)

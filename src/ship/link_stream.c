@@ -286,7 +286,7 @@ link_append_answer(Link *link, const PGresult *r)
 		case APPEND_OK:
 			/* only what this session sent counts: a place beyond it is another reign's */
 			link->flushed = Max(link->flushed, Min(talk_get_int8(r, 2), link->sent));
-			link->applied = Max(link->applied, talk_get_int8(r, 3));
+			link_note_applied(link, talk_get_int8(r, 3));
 			link->pause = LINK_FIRST_PAUSE_MS;
 			return true;
 		case APPEND_STALE_TERM:

@@ -164,10 +164,11 @@ static void
 link_sync_done(Link *link, StreamPos pos)
 {
 	link->sent = pos;
-	link->flushed = link->term != 0 ? pos : link->flushed;
 	link->error[0] = '\0';
 	if (link->term != 0)
 	{
+		link->flushed = pos;
+		link->applied = Min(link->applied, pos);
 		link->logged[0] = '\0';
 		ereport(LOG,
 				(errmsg("streaming to member \"%s\" from %X/%X on", link->name,

@@ -164,7 +164,7 @@ watch_answer(Link *link)
 	w->pause = LINK_FIRST_PAUSE_MS;
 	w->step = WATCH_READY;
 
-	link->applied = Max(link->applied, w->applied);
+	link_note_applied(link, w->applied);
 	link->last_reply = link->ship->view.wall;
 	link->dirty = true;
 	link_saw_term(link, w->term, w->led_term);
