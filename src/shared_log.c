@@ -106,12 +106,17 @@ StreamCode
 node_log_flush(NodeShared *node, StreamWriter *w, StreamError *err)
 {
 	StreamTail	before;
+	uint64		source_lsn;
 	StreamCode	code;
 	bool		again;
 
 	do
 	{
-		before = node_log_tail(node);
+		LWLockAcquire(&node->log_lock, LW_SHARED);
+		before = node->tail;
+		source_lsn = node->source_lsn;
+		LWLockRelease(&node->log_lock);
+
 		code = stream_flush(w, before.segment, err);
 		if (code == STREAM_IO)
 		{
@@ -121,7 +126,10 @@ node_log_flush(NodeShared *node, StreamWriter *w, StreamError *err)
 		LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);
 		again = node->tail.cuts != before.cuts;
 		if (!again && !node->tail.broken && code == STREAM_OK && node->tail.flushed < before.end)
+		{
 			node->tail.flushed = before.end;
+			node->flushed_source_lsn = Max(node->flushed_source_lsn, source_lsn);
+		}
 		LWLockRelease(&node->log_lock);
 	} while (again);
 	if (code != STREAM_OK)

@@ -194,6 +194,7 @@ typedef struct NodeShared
 								 * it under log_lock together with reading tail.end */
 	bool		log_ready;		/* tail is valid */
 	uint64		source_lsn;		/* own commits up to here lie in the log (capture, or recovery) */
+	uint64		flushed_source_lsn; /* ... and in its part before tail.flushed */
 	int			receiver_pid;	/* backend that may append, 0 none */
 	char		log_error[BATON_ERROR_LEN];	/* "" or why the log is not used any more */
 

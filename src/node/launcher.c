@@ -3,9 +3,9 @@
  *
  * Every occupied node slot in shared memory gets a coordinator: slots are filled
  * from the directories under baton/ when shared memory is made, and by
- * create_group() and join_group().  A coordinator that ends by itself, with exit
- * code 0, has given its slot back (leave_group); any other end is followed by a
- * new start a second later.
+ * create_group() and join_group().  A coordinator that has given its slot back
+ * (leave_group) is gone for good; any other end is followed by a new start, a second
+ * later, and with growing pauses if it ends again and again.
  */
 #include "baton.h"
 
@@ -21,6 +21,9 @@
 #include "utils/timestamp.h"
 
 #define RESTART_DELAY_MS 1000
+#define RESTART_MAX_DELAY_MS 60000
+/* A coordinator that ran this long was not a failed start. */
+#define GOOD_START_MS 10000
 
 PGDLLEXPORT void baton_launcher_main(Datum main_arg);
 
@@ -28,7 +31,9 @@ typedef struct LaunchSlot
 {
 	Oid			dboid;			/* whose coordinator `handle` is */
 	BackgroundWorkerHandle *handle;
+	TimestampTz started_at;
 	TimestampTz restart_at;
+	int			delay_ms;
 	bool		complained;
 } LaunchSlot;
 
@@ -81,17 +86,25 @@ supervise(LaunchSlot *slot, NodeShared *node, TimestampTz now)
 			return;
 		pfree(slot->handle);
 		slot->handle = NULL;
-		slot->restart_at = TimestampTzPlusMilliseconds(now, RESTART_DELAY_MS);
+		if (slot->delay_ms == 0 || now > TimestampTzPlusMilliseconds(slot->started_at, GOOD_START_MS))
+			slot->delay_ms = RESTART_DELAY_MS;
+		else
+			slot->delay_ms = Min(2 * slot->delay_ms, RESTART_MAX_DELAY_MS);
+		slot->restart_at = TimestampTzPlusMilliseconds(now, slot->delay_ms);
 	}
 	if (slot->dboid != node->dboid)
 	{
 		slot->dboid = node->dboid;
 		slot->restart_at = 0;
+		slot->delay_ms = 0;
 	}
 	if (!OidIsValid(slot->dboid) || now < slot->restart_at)
 		return;
 	if (start_coordinator(slot))
+	{
+		slot->started_at = now;
 		slot->complained = false;
+	}
 	else
 	{
 		if (!slot->complained)

@@ -110,6 +110,7 @@ open_log(Coordinator *c)
 	LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);
 	node->tail = tail;
 	node->source_lsn = Max(scan.own_lsn, c->control.own_floor);
+	node->flushed_source_lsn = node->source_lsn;
 	node->append_term = 0;
 	node->log_ready = true;
 	node->log_error[0] = '\0';

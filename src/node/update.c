@@ -17,7 +17,9 @@
 
 /*
  * A node may stand for election while it has its data and applies: not while it
- * copies, and not when its applier has stopped at an error.
+ * copies, and not when its applier has stopped at an error.  Own commits that
+ * are not in the stream are in the way only if another has led since; whoever may
+ * resume appends them once it leads again.
  */
 static bool
 may_lead(Coordinator *c)
@@ -27,7 +29,8 @@ may_lead(Coordinator *c)
 	if (c->control.intent != INTENT_ACTIVE || c->down)
 		return false;
 	SpinLockAcquire(&c->node->mutex);
-	stuck = c->node->apply_error[0] != '\0' || c->node->diverged_lsn != 0;
+	stuck = c->node->apply_error[0] != '\0' ||
+		(c->node->diverged_lsn != 0 && !c->consensus.may_resume);
 	SpinLockRelease(&c->node->mutex);
 	return !stuck;
 }
@@ -54,15 +57,20 @@ append_term(const Consensus *core)
 	return 0;
 }
 
-/* What was true when a reign ends, kept for the next start; the caller saves. */
+/*
+ * What was true when a reign ends, kept for the next start; the caller saves.
+ * What is not flushed does not count: a crash may take it, and others may write
+ * in its place.
+ */
 static void
 note_end_of_reign(Coordinator *c)
 {
 	NodeShared *node = c->node;
 
 	LWLockAcquire(&node->log_lock, LW_SHARED);
-	c->control.applied_floor = node->tail.end;
-	c->control.own_lsn = node->source_lsn;
+	c->control.applied_floor = node->tail.flushed;
+	c->control.known_flushed = node->tail.flushed;
+	c->control.own_lsn = node->flushed_source_lsn;
 	LWLockRelease(&node->log_lock);
 }
 

@@ -28,7 +28,7 @@ renew_marks(Coordinator *c)
 
 	LWLockAcquire(&node->log_lock, LW_SHARED);
 	tail = node->tail;
-	source_lsn = node->source_lsn;
+	source_lsn = node->flushed_source_lsn;
 	LWLockRelease(&node->log_lock);
 
 	SpinLockAcquire(&node->mutex);
