@@ -175,6 +175,7 @@ start_index_scan(OpenRelation *o)
 {
 	FindPlan   *plan = &o->map->find;
 	ScanKeyData keys[INDEX_MAX_KEYS];
+	MemoryContext old;
 
 	for (int i = 0; i < plan->n_keys; i++)
 	{
@@ -187,15 +188,14 @@ start_index_scan(OpenRelation *o)
 									   InvalidOid, plan->collation[i], &plan->equal[i],
 									   o->key_values[att]);
 	}
+	old = MemoryContextSwitchTo(o->estate->es_query_cxt);
 	if (o->index_scan == NULL)
 	{
-		MemoryContext old = MemoryContextSwitchTo(o->estate->es_query_cxt);
-
 		o->index = index_open(plan->index, RowExclusiveLock);
 		o->index_scan = index_beginscan(o->rel, o->index, &o->dirty, plan->n_keys, 0);
-		MemoryContextSwitchTo(old);
 	}
 	index_rescan(o->index_scan, keys, plan->n_keys, NULL, 0);
+	MemoryContextSwitchTo(old);
 }
 
 static void
@@ -318,7 +318,12 @@ find_under_snapshot(OpenRelation *o)
 		o->index_scan->xs_snapshot = GetActiveSnapshot();
 	}
 	else
+	{
+		MemoryContext old = MemoryContextSwitchTo(o->estate->es_query_cxt);
+
 		o->table_scan = table_beginscan_strat(o->rel, GetActiveSnapshot(), 0, NULL, true, false);
+		MemoryContextSwitchTo(old);
+	}
 	o->dirty.xmin = o->dirty.xmax = InvalidTransactionId;
 	found = scan(o) == SCAN_FOUND;
 	if (found)

@@ -3,9 +3,10 @@
  *
  * The record names every table that was truncated, those that CASCADE drew in
  * included; partitions and what else CASCADE finds here are added.  Triggers
- * for TRUNCATE that fire here run with the rights of the tables' owner; where
- * PostgreSQL itself does not change to each table's owner, all tables of one
- * TRUNCATE that fires triggers must have the same one.
+ * for TRUNCATE that fire here run with the rights of the table's owner.  Where
+ * PostgreSQL does not see to that itself (before 16), a TRUNCATE that fires
+ * triggers is carried out owner by owner; foreign keys between tables of
+ * different owners then make it fail, as they do for an owner.
  */
 #include "apply/apply.h"
 
@@ -88,31 +89,59 @@ has_truncate_triggers(Relation rel)
 	return false;
 }
 
-/* Take on the owner's rights if triggers are to fire. */
-static void
-choose_rights(LocalTransaction *t, TruncateSet *set)
+static bool
+fires_triggers(const TruncateSet *set)
 {
-	Oid			owner = InvalidOid;
-	bool		triggers = false;
-	bool		mixed = false;
+	ListCell   *lc;
+
+	foreach(lc, set->rels)
+		if (has_truncate_triggers(lfirst(lc)))
+			return true;
+	return false;
+}
+
+/* The tables of one owner. */
+static TruncateSet
+tables_of(const TruncateSet *set, Oid owner)
+{
+	TruncateSet some = {NIL, NIL, NIL};
 	ListCell   *lc;
 
 	foreach(lc, set->rels)
 	{
 		Relation	rel = lfirst(lc);
 
-		triggers |= has_truncate_triggers(rel);
-		mixed |= OidIsValid(owner) && owner != rel->rd_rel->relowner;
-		owner = rel->rd_rel->relowner;
+		if (rel->rd_rel->relowner != owner)
+			continue;
+		some.rels = lappend(some.rels, rel);
+		some.relids = lappend_oid(some.relids, RelationGetRelid(rel));
+		if (list_member_oid(set->logged, RelationGetRelid(rel)))
+			some.logged = lappend_oid(some.logged, RelationGetRelid(rel));
 	}
-	if (!triggers)
+	return some;
+}
+
+static void
+truncate_tables(LocalTransaction *t, const TruncateSet *set, bool restart)
+{
+	List	   *owners = NIL;
+	ListCell   *lc;
+
+	if (BATON_TRUNCATE_CHANGES_USER || !fires_triggers(set))
+	{
+		baton_truncate(set->rels, set->relids, set->logged, restart);
 		return;
-	if (mixed)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot fire TRUNCATE triggers for tables of different owners together"),
-				 errhint("Make the trigger one that does not fire on replicas, or give the tables the same owner.")));
-	local_become_owner(t, owner);
+	}
+	foreach(lc, set->rels)
+		owners = list_append_unique_oid(owners, ((Relation) lfirst(lc))->rd_rel->relowner);
+	foreach(lc, owners)
+	{
+		TruncateSet some = tables_of(set, lfirst_oid(lc));
+
+		local_become_owner(t, lfirst_oid(lc));
+		baton_truncate(some.rels, some.relids, some.logged, restart);
+	}
+	local_become_self(t);
 }
 
 static void
@@ -159,10 +188,7 @@ apply_truncate(LocalTransaction *t, const Record *r)
 	open_tables(t, &c, &set);
 	if (flags & TRUNCATE_CASCADE)
 		add_referencing(&set);
-	if (!BATON_TRUNCATE_CHANGES_USER)
-		choose_rights(t, &set);
-	baton_truncate(set.rels, set.relids, set.logged, (flags & TRUNCATE_RESTART) != 0);
-	local_become_self(t);
+	truncate_tables(t, &set, (flags & TRUNCATE_RESTART) != 0);
 	foreach(lc, set.rels)
 		table_close((Relation) lfirst(lc), NoLock);
 	t->written = true;
