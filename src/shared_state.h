@@ -95,6 +95,9 @@ typedef struct PeerShared
 	char		error[BATON_ERROR_LEN];	/* last error, "" none */
 	char		apply_error[BATON_ERROR_LEN];	/* peer's apply error as last reported, "" none */
 
+	bool		knocked;		/* it has sent us a message, so it is there: connect without a
+								 * pause; spinlock */
+
 	/* messages to this peer, oldest first; spinlock `mutex` of the node */
 	int			outbox_len;
 	ConsensusMessage outbox[BATON_OUTBOX_SIZE];

@@ -342,6 +342,7 @@ enter_flush(Coordinator *c)
 	SpinLockAcquire(&node->mutex);
 	node->capture_notify_lsn = c->failover.flush_lsn;
 	SpinLockRelease(&node->mutex);
+	node_wake(node, WORKER_CAPTURE);
 }
 
 static PollResult

@@ -78,6 +78,8 @@ typedef struct Coordinator
 	WorkerSlot	workers[WORKER_KINDS];
 	FailoverRun failover;
 	uint64		command_id;		/* command being carried out, 0 none */
+	XLogRecPtr	own_end;		/* capture must have read the own WAL up to here before anything
+								 * is applied: there may be commits that nobody else has; 0 no */
 	StreamPos	term_end;		/* end of the own TERM frame while the gate waits for it, 0 none */
 	uint64		next_tick;		/* ms: when consensus wants its EV_TICK */
 	uint64		next_upkeep;	/* ms: marks, retention, slots */

@@ -11,9 +11,17 @@
  */
 #include "node/coordinator.h"
 
+#include "access/xlog.h"
 #include "failover/gate.h"
+#include "postmaster/interrupt.h"
+#include "replication/message.h"
 #include "stream/record.h"
 #include "utils/timestamp.h"
+
+/* How long commits under way are waited for when the gate closes at once, in ms. */
+#define SLAM_MS				2000
+/* How long a primary that is stopped waits for its capture, in ms. */
+#define FINISH_CAPTURE_MS	10000
 
 /*
  * A node may stand for election while it has its data and applies: not while it
@@ -74,6 +82,46 @@ note_end_of_reign(Coordinator *c)
 	LWLockRelease(&node->log_lock);
 }
 
+/*
+ * Close the gate at once, and for good: who writes is ended (a loop of nextval in
+ * plpgsql asks the gate once per transaction only), and commits that had passed the
+ * gate are waited for, a moment: they hold up nothing but this process.
+ */
+static void
+slam_gate(Coordinator *c)
+{
+	uint64		until = boot_ms() + SLAM_MS;
+
+	gate_set(c->node, GATE_CLOSED);
+	gate_terminate_writers(c->node->dboid);
+	while (!gate_barrier_passed(c->node->dboid) && boot_ms() < until)
+		pg_usleep(1000);
+	c->own_end = GetXLogInsertRecPtr();
+}
+
+/*
+ * A primary that is stopped: let capture take the last commits into the stream,
+ * so that what is there is complete, for as long as that takes reasonably.
+ */
+static void
+finish_capture(Coordinator *c)
+{
+	NodeShared *node = c->node;
+	uint64		until = boot_ms() + FINISH_CAPTURE_MS;
+	XLogRecPtr	end = baton_log_marker("baton");
+	XLogRecPtr	captured;
+
+	XLogFlush(end);
+	do
+	{
+		node_wake(node, WORKER_CAPTURE);
+		pg_usleep(1000);
+		SpinLockAcquire(&node->mutex);
+		captured = node->captured_lsn;
+		SpinLockRelease(&node->mutex);
+	} while (captured < end && boot_ms() < until && !ShutdownRequestPending);
+}
+
 static void
 leave_primary(Coordinator *c, ConsensusOutcome outcome)
 {
@@ -82,7 +130,7 @@ leave_primary(Coordinator *c, ConsensusOutcome outcome)
 	/* after a hand-over the gate stays HELD until the sessions have been ended:
 	 * it lets nothing through either, and nobody gets an error first */
 	if (outcome != OUTCOME_HANDED_OVER)
-		gate_set(node, GATE_CLOSED);
+		slam_gate(c);
 	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
 	node->lead_term = 0;
 	LWLockRelease(&node->state_lock);
@@ -280,6 +328,8 @@ coordinator_start_consensus(Coordinator *c)
 
 	coordinator_init_consensus(c);
 	c->running = true;
+	if (c->control.was_primary)
+		c->own_end = GetXLogInsertRecPtr();
 	e.was_primary = c->control.was_primary;
 	coordinator_event(c, &e);
 }
@@ -295,7 +345,10 @@ coordinator_stop_consensus(Coordinator *c)
 	if (!c->running)
 		return;
 	if (c->consensus.role == ROLE_PRIMARY)
-		gate_set(c->node, GATE_CLOSED);
+	{
+		slam_gate(c);
+		finish_capture(c);
+	}
 	coordinator_event(c, &e);
 	c->running = false;
 	c->next_tick = 0;

@@ -21,24 +21,47 @@ static const struct
 };
 
 /*
+ * A node that has led, and did not hand over, may hold commits that are in no
+ * stream.  Nothing of another primary is applied on top of them: capture, which
+ * reads the own WAL, either gets past its end or finds them.
+ */
+static bool
+own_wal_is_read(Coordinator *c)
+{
+	XLogRecPtr	captured;
+
+	if (c->own_end == 0 || c->consensus.role == ROLE_PRIMARY)
+		return true;
+	SpinLockAcquire(&c->node->mutex);
+	captured = c->node->captured_lsn;
+	c->node->capture_notify_lsn = captured < c->own_end ? c->own_end : 0;
+	SpinLockRelease(&c->node->mutex);
+	if (captured < c->own_end)
+		return false;
+	c->own_end = 0;
+	return true;
+}
+
+/*
  * Capture and shipper run in every state but copying and stopped (capture
  * moves the slot on a replica; the shipper carries messages), the applier on
  * whoever is not primary with an open gate.
  */
 static bool
-worker_wanted(const Coordinator *c, WorkerKind kind)
+worker_wanted(Coordinator *c, WorkerKind kind)
 {
 	if (c->down)
 		return false;
 	switch (kind)
 	{
 		case WORKER_CAPTURE:
-			return c->running && c->control.slot_name[0] != '\0';
+			return c->running && c->control.intent == INTENT_ACTIVE && c->control.slot_name[0] != '\0';
 		case WORKER_SHIPPER:
 			return c->running;
 		case WORKER_APPLIER:
-			return c->running &&
-				!(c->consensus.role == ROLE_PRIMARY && c->term_end == 0);
+			return c->running && c->control.intent == INTENT_ACTIVE &&
+				!(c->consensus.role == ROLE_PRIMARY && c->term_end == 0) &&
+				own_wal_is_read(c);
 		case WORKER_COPY:
 			return c->control.intent == INTENT_COPYING;
 		default:

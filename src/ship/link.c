@@ -231,19 +231,32 @@ link_connect(Link *link)
 	link->dirty = true;
 }
 
-/* Do messages wait for the peer, and does it fetch them itself? */
+/*
+ * Do messages wait for the peer, and does it fetch them itself?  A peer that has
+ * sent a message is there: what is left of a pause before it is tried again ends.
+ */
 static void
 link_look_at_outbox(Link *link)
 {
 	NodeShared *node = link->ship->node;
 	PeerShared *peer;
 	bool		waiting;
+	bool		knocked;
 
 	SpinLockAcquire(&node->mutex);
 	peer = node_peer(node, link->id);
 	waiting = peer != NULL && peer->outbox_len > 0;
 	link->watched = peer != NULL && peer->watchers > 0;
+	knocked = peer != NULL && peer->knocked;
+	if (knocked)
+		peer->knocked = false;
 	SpinLockRelease(&node->mutex);
+
+	if (knocked)
+	{
+		link->retry_at = Min(link->retry_at, link->ship->view.now);
+		link->watch.retry_at = Min(link->watch.retry_at, link->ship->view.now);
+	}
 
 	if (!waiting)
 		link->outbox_since = 0;

@@ -141,7 +141,10 @@ rpc_heard(NodeShared *node, uint64 term, uint16 leader)
 	}
 }
 
-/* Does this node follow `leader` in `term`, or *beyond: is it past that term? */
+/*
+ * Does this node follow `leader` in `term`, or *beyond: will it not, because it is
+ * past that term or out of service?
+ */
 static bool
 rpc_follows(NodeShared *node, uint64 term, uint16 leader, bool *beyond)
 {
@@ -152,12 +155,13 @@ rpc_follows(NodeShared *node, uint64 term, uint16 leader, bool *beyond)
 	LWLockAcquire(&node->state_lock, LW_SHARED);
 	own_term = node->term;
 	own_leader = node->leader;
+	*beyond = node->intent == INTENT_STOPPED || node->intent == INTENT_DETACHED;
 	LWLockRelease(&node->state_lock);
 	LWLockAcquire(&node->log_lock, LW_SHARED);
 	append_term = node->append_term;
 	LWLockRelease(&node->log_lock);
 
-	*beyond = own_term > term || append_term > term;
+	*beyond = *beyond || own_term > term || append_term > term;
 	return own_term == term && own_leader == leader && append_term == term;
 }
 

@@ -220,10 +220,17 @@ baton_rpc_deliver(PG_FUNCTION_ARGS)
 	NodeShared *node = rpc_enter_peer(rpc_session.peer);
 	int			len = VARSIZE_ANY_EXHDR(bytes);
 	uint16		self;
+	PeerShared *peer;
 
 	LWLockAcquire(&node->state_lock, LW_SHARED);
 	self = node->self;
 	LWLockRelease(&node->state_lock);
+	SpinLockAcquire(&node->mutex);
+	peer = node_peer(node, rpc_session.peer);
+	if (peer != NULL)
+		peer->knocked = true;
+	SpinLockRelease(&node->mutex);
+	node_wake(node, WORKER_SHIPPER);
 
 	for (int at = 0; at < len; at += CONSENSUS_MESSAGE_LEN)
 	{
