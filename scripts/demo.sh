@@ -107,7 +107,7 @@ stop_writer() {    # prints what it saw
 failover() {
   "$PGBIN/psql" -X -q -v ON_ERROR_STOP=1 -P footer=off "$(dsn "$1")" -c "select * from baton.failover($3)" >"$W/steps" 2>"$W/step.log" ||
     { cat "$W/step.log"; server_complaints; die "the failover failed"; }
-  sed 's/^/    /' "$W/steps"
+  sed -e 's/^/    /' -e 's/ *$//' "$W/steps"
   node_is "$2" primary
 }
 bring_back() { on 0 'select baton.start()'; node_is 0 replica; }
