@@ -23,7 +23,6 @@
 #include "pgstat.h"
 #include "replication/message.h"
 #include "utils/builtins.h"
-#include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(baton_position);
@@ -206,20 +205,23 @@ parse_token(const char *text)
 {
 	Token		token;
 	char	   *end;
-	Datum		lsn;
+	unsigned int high;
+	unsigned int low;
+	int			len = 0;
 	bool		fits = text[0] >= '0' && text[0] <= '9';
 
 	errno = 0;
 	token.term = strtou64(text, &end, 10);
 	fits = fits && errno == 0 && *end == ':' &&
-		strspn(end + 1, "0123456789ABCDEFabcdef/") == strlen(end + 1);
+		strspn(end + 1, "0123456789ABCDEFabcdef/") == strlen(end + 1) &&
+		strspn(end + 1, "0123456789ABCDEFabcdef") <= 8 &&
+		sscanf(end + 1, "%X/%8X%n", &high, &low, &len) == 2 && end[1 + len] == '\0';
 	if (!fits)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"%s\" is not a position", text),
 				 errhint("Positions are what baton.position() returns.")));
-	lsn = DirectFunctionCall1(pg_lsn_in, CStringGetDatum(end + 1));
-	token.pos = DatumGetLSN(lsn);
+	token.pos = (StreamPos) high << 32 | low;
 	return token;
 }
 

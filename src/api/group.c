@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "access/xlog.h"
+#include "api/identity.h"
 #include "api/member_client.h"
 #include "commands/dbcommands.h"
 #include "copy/copy.h"
@@ -144,7 +145,8 @@ wait_for_state(NodeShared *node, NodeState wanted)
  *                    priority int) returns uuid
  *
  * Makes this database the first node of a new group, and its primary.  The
- * database stays writable all the while.  Returns the group's UUID.
+ * database stays writable all the while.  Tables without a key are given REPLICA
+ * IDENTITY FULL.  Returns the group's UUID.
  *
  * Errors: see preflight.c; ERRCODE_DUPLICATE_OBJECT if it is a node already,
  * ERRCODE_ACTIVE_SQL_TRANSACTION inside a transaction block.
@@ -173,6 +175,7 @@ baton_create_group(PG_FUNCTION_ARGS)
 				 errhint("See baton.status. baton.leave_group() gives it up.")));
 	preflight_server();
 	preflight_conninfo(conninfo);
+	identity_ensure_all();
 
 	control = new_control();
 	random_bytes(control->group_id, sizeof(control->group_id));
