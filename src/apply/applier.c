@@ -543,11 +543,15 @@ take_record(Applier *a, const Record *r)
 static bool
 doubt(Applier *a, StreamCode code, StreamError *err)
 {
+	bool		again = a->doubted == a->at.frame;
+
 	a->records = NULL;
-	if (code == STREAM_IO || code == STREAM_NOMEM || !a->prev_known || a->doubted == a->at.frame)
+	if (code == STREAM_IO || code == STREAM_NOMEM || !a->prev_known)
 		raise_stream_error(code, err);
-	a->doubted = a->at.frame;
 	a->positioned = false;
+	a->doubted = again ? 0 : a->at.frame;
+	if (again)
+		raise_stream_error(code, err);
 	return false;
 }
 

@@ -65,6 +65,7 @@ forget_context(LocalTransaction *t)
 static void
 reset(LocalTransaction *t)
 {
+	forget_context(t);
 	for (OpenRelation *o = t->opened; o; o = o->next)
 		o->map->open = NULL;
 	t->opened = NULL;
