@@ -11,7 +11,6 @@
 
 #include "miscadmin.h"
 #include "node/launcher.h"
-#include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
@@ -52,9 +51,14 @@ launcher_register(void)
 	RegisterBackgroundWorker(&worker);
 }
 
-/* Start the coordinator of a database; false if there is no free worker slot. */
-static bool
-start_coordinator(LaunchSlot *slot)
+/*
+ * Start one of baton's background workers, which is never restarted by the
+ * postmaster.  function: in this library; kind: what it is called in
+ * pg_stat_activity, behind "baton "; dboid: its argument.  *handle is allocated in
+ * TopMemoryContext.  Returns false if there is no free worker slot.
+ */
+bool
+launch_worker(const char *function, const char *kind, Oid dboid, BackgroundWorkerHandle **handle)
 {
 	BackgroundWorker worker = {0};
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
@@ -63,13 +67,13 @@ start_coordinator(LaunchSlot *slot)
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_main_arg = ObjectIdGetDatum(slot->dboid);
+	worker.bgw_main_arg = ObjectIdGetDatum(dboid);
 	worker.bgw_notify_pid = MyProcPid;
 	strlcpy(worker.bgw_library_name, "baton", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "baton_coordinator_main", BGW_MAXLEN);
-	snprintf(worker.bgw_name, BGW_MAXLEN, "baton coordinator %u", slot->dboid);
-	strlcpy(worker.bgw_type, "baton coordinator", BGW_MAXLEN);
-	ok = RegisterDynamicBackgroundWorker(&worker, &slot->handle);
+	strlcpy(worker.bgw_function_name, function, BGW_MAXLEN);
+	snprintf(worker.bgw_name, BGW_MAXLEN, "baton %s %u", kind, dboid);
+	snprintf(worker.bgw_type, BGW_MAXLEN, "baton %s", kind);
+	ok = RegisterDynamicBackgroundWorker(&worker, handle);
 	MemoryContextSwitchTo(old);
 	return ok;
 }
@@ -100,7 +104,7 @@ supervise(LaunchSlot *slot, NodeShared *node, TimestampTz now)
 	}
 	if (!OidIsValid(slot->dboid) || now < slot->restart_at)
 		return;
-	if (start_coordinator(slot))
+	if (launch_worker("baton_coordinator_main", "coordinator", slot->dboid, &slot->handle))
 	{
 		slot->started_at = now;
 		slot->complained = false;

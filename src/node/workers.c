@@ -3,8 +3,7 @@
  */
 #include "node/coordinator.h"
 
-#include "miscadmin.h"
-#include "utils/memutils.h"
+#include "node/launcher.h"
 
 #define RESTART_DELAY_MS 1000
 
@@ -69,27 +68,6 @@ worker_wanted(Coordinator *c, WorkerKind kind)
 	}
 }
 
-static bool
-start_worker(Coordinator *c, WorkerKind kind)
-{
-	BackgroundWorker worker = {0};
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-	bool		ok;
-
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_main_arg = ObjectIdGetDatum(c->node->dboid);
-	worker.bgw_notify_pid = MyProcPid;
-	strlcpy(worker.bgw_library_name, "baton", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, worker_table[kind].function, BGW_MAXLEN);
-	snprintf(worker.bgw_name, BGW_MAXLEN, "baton %s %u", worker_table[kind].name, c->node->dboid);
-	snprintf(worker.bgw_type, BGW_MAXLEN, "baton %s", worker_table[kind].name);
-	ok = RegisterDynamicBackgroundWorker(&worker, &c->workers[kind].handle);
-	MemoryContextSwitchTo(old);
-	return ok;
-}
-
 /* Has the worker ended?  Forgets its handle then. */
 static bool
 worker_ended(WorkerSlot *slot)
@@ -123,7 +101,7 @@ supervise_one(Coordinator *c, WorkerKind kind, uint64 now)
 	}
 	if (!ended || now < slot->restart_at)
 		return;
-	if (start_worker(c, kind))
+	if (launch_worker(worker_table[kind].function, worker_table[kind].name, c->node->dboid, &slot->handle))
 	{
 		slot->complained = false;
 		return;
