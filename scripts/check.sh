@@ -103,9 +103,10 @@ specs() { find "$ROOT/test/isolation/specs" -name '*.spec' -printf '%f\n' 2>/dev
 run_tap() {
   local dir=$W/tap/$1 status=0
   as_pg mkdir -p "$dir"
+  # notes (on stdout) are in the test's own log; what went wrong comes on stderr
   as_pg_limited env PATH="$PGBIN:$PATH" PG_REGRESS="$PGXS_DIR/test/regress/pg_regress" TESTDIR="$dir" \
     PG_CONFIG="$PG_CONFIG" BATON_WRITER="$W/writer" \
-    perl -I"$W/src/test/perl" -I"$PGXS_DIR/test/perl" "$W/src/test/t/$1.pl" || status=$?
+    perl -I"$W/src/test/perl" -I"$PGXS_DIR/test/perl" "$W/src/test/t/$1.pl" | sed -u '/^ *#/d' || status=$?
   if [ $status != 0 ]; then
     cp -r "$dir/tmp_check/log" "$LOGS/$1.servers" && echo "# logs of its servers: $LOGS/$1.servers"
   fi

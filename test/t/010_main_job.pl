@@ -50,6 +50,7 @@ ok(eventually(sub { $n2->run('select count(*) from writer_probe') > $reached + 5
 $n1->run('select baton.start()');
 $n1->wait_state('replica');
 ok($n1->run('select count(*) from writer_probe') > 0, 'the old primary serves reads as a replica');
+caught_up($n2, $n1);
 
 # Back again, with a role change instead of a shutdown.
 $r = $n2->try("select * from baton.failover('n1', after => 'rejoin')");
@@ -59,11 +60,13 @@ $n2->wait_state('replica');
 only_primary($n1, $n2);
 
 # NULL is the most caught-up replica.
-$n2->wait_state('replica');
+caught_up($n1, $n2);
 $r = $n1->try("select * from baton.failover(after => 'rejoin')");
 ok($r->{ok}, 'failover without a target chooses one') or diag($r->{text});
 $n2->wait_state('primary');
 $n1->wait_state('replica');
+
+caught_up($n2, $n1);
 
 my $result = $writer->stop;
 cmp_ok($result->{acknowledged}, '>', 100, 'the writer has written');

@@ -145,6 +145,7 @@ recovered('secondary');
 	$n2->wait_state('primary');
 	$n1->wait_state('replica');
 	is($n2->run("select count(*) from t where v like 'short%'"), 2, 'drain: and its rows are on the new primary');
+	caught_up($n2, $n1);
 }
 {
 	my $endless = $n2->session;
@@ -169,6 +170,7 @@ recovered('secondary');
 	only_primary($n2, $n1);
 	$n1->run('select baton.start()');
 	$n1->wait_state('replica');
+	caught_up($n2, $n1);
 	$r = $n2->try("select * from baton.failover('n1', after => 'rejoin')");
 	ok($r->{ok}, 'and back') or diag($r->{text});
 	$n1->wait_state('primary');
@@ -237,6 +239,8 @@ for my $ms (2, 6, 12, 20, 35, 60)
 	($p, $other) = settle("killed after $ms ms");
 	my $result = $writer->stop;
 	is($writer->missing_on($result, $p), 0, "killed after $ms ms: no acknowledged row is missing");
+	caught_up($p, $other);
+	same_data($p, $other, "killed after $ms ms: equal, the writer's rows too");
 	note("killed after $ms ms: primary is " . $p->name);
 }
 done_testing();

@@ -29,7 +29,7 @@ my $E_SETUP = qr/^(55000|53400|F0000)$/;    # not in prerequisite state, configu
 	my $bare = BatonCluster->node('bare', extension => 0, conf => "shared_preload_libraries = ''");
 	$bare->try('create extension baton');
 	refused('not preloaded', $bare, "select baton.create_group('g', 'x', '" . $bare->dsn . "')",
-		$E_SETUP, qr/preload/, qr/shared_preload_libraries/);
+		$E_SETUP, qr/not loaded/, qr/shared_preload_libraries/);
 	$bare->stop;
 }
 {
