@@ -26,9 +26,9 @@ SELECT p.table_name,
 	CASE p.phase
 		WHEN 'done' THEN 100.0
 		WHEN 'waiting' THEN 0.0
+		WHEN 'dumping' THEN round(50 * least(p.bytes_done::numeric / greatest(p.bytes_total, 1), 1), 1)
 		WHEN 'dumped' THEN 50.0
-		ELSE round(CASE p.phase WHEN 'restoring' THEN 50 ELSE 0 END
-			+ 50 * least(p.bytes_done::numeric / greatest(p.bytes_total, 1), 1), 1)
+		WHEN 'restoring' THEN round(50 + 50 * least(p.bytes_done::numeric / greatest(p.bytes_total, 1), 1), 1)
 	END AS percent,
 	s.phase AS copy_phase,
 	s.source,

@@ -301,6 +301,32 @@ try_snapshot(CopyContext *ctx)
 	return tables_unchanged(ctx, locked, n_locked);
 }
 
+static void
+roll_back(PGconn *conn)
+{
+	if (PQtransactionStatus(conn) != PQTRANS_IDLE)
+		copy_query(conn, COPY_RPC_TIMEOUT, "ROLLBACK");
+}
+
+/* Say which transaction of the source has been running longest. */
+static void
+name_obstacle(CopyContext *ctx)
+{
+	CopyRows   *rows = copy_query(ctx->source, COPY_RPC_TIMEOUT,
+								  "SELECT format('%%s, running since %%s', who, since) FROM ("
+								  "  SELECT format('process %%s', pid), xact_start FROM pg_stat_activity "
+								  "    WHERE backend_xid IS NOT NULL "
+								  "  UNION ALL SELECT format('prepared transaction %%L', gid), prepared "
+								  "    FROM pg_prepared_xacts) t(who, since) "
+								  "ORDER BY since LIMIT 1");
+	char	   *message = "transactions of the source were in the way of the snapshot, trying again";
+
+	if (rows->n_rows > 0)
+		message = psprintf("%s; the oldest now: %s", message, rows->value[0][0]);
+	copy_progress_error(ctx, message);
+	ereport(LOG, (errmsg("initial copy: %s", message)));
+}
+
 /*
  * Lock the source's tables and take the snapshot.  Fills in tables, snapshot and
  * copy_lsn; locker and keeper hold locks and snapshot until they are closed.
@@ -315,12 +341,12 @@ copy_take_snapshot(CopyContext *ctx)
 	while (!try_snapshot(ctx))
 	{
 		copy_close(&ctx->slot);
-		copy_query(ctx->keeper, COPY_RPC_TIMEOUT, "ROLLBACK");
-		copy_query(ctx->locker, COPY_RPC_TIMEOUT, "ROLLBACK");
-		ereport(LOG,
-				(errmsg("initial copy: transactions of the source were in the way of the snapshot, trying again")));
+		roll_back(ctx->keeper);
+		roll_back(ctx->locker);
+		name_obstacle(ctx);
 		copy_sleep(RETRY_PAUSE_MS);
 	}
+	copy_progress_error(ctx, NULL);
 
 	/* (6): the temporary slot would hold WAL and catalog rows for the whole copy */
 	copy_close(&ctx->slot);
