@@ -41,20 +41,23 @@ node_log_seal_append(NodeShared *node, StreamWriter *w, FrameCodec *codec,
 	StreamBuf	frame = {0};
 	StreamCode	code;
 
+	h.term = term;
+	h.source_lsn = source_lsn;
+	h.n_commits = n_commits;
+	/* compression takes its time: voters and readers of the tail don't wait for it */
+	code = frame_seal(codec, &h, records, len, baton_compression_level, &frame, err);
+
 	LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);
-	code = append_allowed(node, term, err);
+	if (code == STREAM_OK)
+		code = append_allowed(node, term, err);
 	if (code == STREAM_OK)
 	{
-		h.term = term;
 		h.start = node->tail.end;
 		h.prev_start = node->tail.last_start;
 		h.prev_term = node->tail.last_term;
-		h.source_lsn = source_lsn;
-		h.n_commits = n_commits;
-		code = frame_seal(codec, &h, records, len, baton_compression_level, &frame, err);
-	}
-	if (code == STREAM_OK)
+		frame_place(frame.data, &h);
 		code = stream_append(w, &node->tail, frame.data, frame.len, err);
+	}
 	if (code == STREAM_OK)
 	{
 		if (source_lsn > node->source_lsn)

@@ -187,12 +187,17 @@ frame_seal(FrameCodec *codec, FrameHeader *h, const char *records, uint32 raw_le
 		memcpy(frame + FRAME_HEADER_LEN, records, raw_len);
 	}
 	out->len -= raw_len - h->stored_len;
+	frame_place(frame, h);
+	return STREAM_OK;
+}
 
+void
+frame_place(char *frame, FrameHeader *h)
+{
 	h->crc = 0;
 	put_header(frame, h);
 	h->crc = frame_crc(frame, h->stored_len);
 	stream_store_u32(frame + OFF_CRC, h->crc);
-	return STREAM_OK;
 }
 
 /* Why the lengths and counts of a header cannot be, or NULL. */

@@ -89,6 +89,13 @@ extern StreamCode frame_seal(FrameCodec *codec, FrameHeader *h,
 							 StreamBuf *out, StreamError *err);
 
 /*
+ * Write the header of a sealed frame, whose start, prev_start or prev_term in h
+ * have changed, and its CRC.  So the slow part, compression, can be done before
+ * the frame's place in the log is known.
+ */
+extern void frame_place(char *frame, FrameHeader *h);
+
+/*
  * Read and check the fixed-size part.  `expected_start` is where the bytes were
  * read from.  Checks everything but the CRC (which needs the payload) and the
  * chain (which needs the previous frame).
