@@ -149,6 +149,9 @@ copy_serve_done(NodeShared *node)
 			node->own_floor = request.own_floor;
 			strlcpy(node->slot_name, request.slot_name, sizeof(node->slot_name));
 			node->applied = request.log_base;
+			/* the worker may be ended before it comes to say so */
+			strlcpy(node->copy.phase, "done", sizeof(node->copy.phase));
+			node->copy.error[0] = '\0';
 		}
 		node->copy.request.served = request.id;
 		node->copy.request.kind = COPY_REQUEST_NONE;

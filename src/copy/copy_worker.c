@@ -230,14 +230,12 @@ attempt(CopyContext *ctx)
 	copy_progress_phase(ctx, "waiting for the stream");
 	copy_log_wait_covered(ctx);
 	make_slot(ctx);
-	finish(ctx);
-	copy_progress_error(ctx, NULL);
-	copy_progress_phase(ctx, "done");
 	ereport(LOG,
 			(errmsg("initial copy of database \"%s\" is complete, %d tables",
 					ctx->node->dbname, ctx->n_tables),
 			 errdetail("It holds the commits of term " UINT64_FORMAT " that begin before %X/%X.",
 					   ctx->term, LSN_FORMAT_ARGS(ctx->copy_lsn))));
+	finish(ctx);
 }
 
 /* ---- the worker ---- */
