@@ -435,8 +435,8 @@ lister_init(RecordLister *l, FunctionCallInfo fcinfo)
  * baton.stream_records(from, to): records of the frames between two stream
  * positions; null means the bound of what is kept and flushed.
  *
- * Raises ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if the database has no stream
- * log in use, ERRCODE_DATA_CORRUPTED with the position for damage,
+ * Raises ERRCODE_INVALID_PARAMETER_VALUE if `from` lies behind `to`,
+ * ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if the database has no stream log in use, ERRCODE_DATA_CORRUPTED with the position for damage,
  * ERRCODE_OBJECT_IN_USE if the log is cut meanwhile, ERRCODE_IO_ERROR.
  */
 Datum
@@ -449,6 +449,11 @@ baton_stream_records(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, 0);
 	lister_init(l, fcinfo);
+	if (!PG_ARGISNULL(0) && !PG_ARGISNULL(1) && PG_GETARG_LSN(0) > PG_GETARG_LSN(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"from\" %X/%X must not lie behind \"to\" %X/%X",
+						LSN_FORMAT_ARGS(PG_GETARG_LSN(0)), LSN_FORMAT_ARGS(PG_GETARG_LSN(1)))));
 	LWLockAcquire(&l->node->log_lock, LW_SHARED);
 	tail = l->node->tail;
 	if (!l->node->log_ready)
