@@ -426,12 +426,37 @@ note_part(Applier *a, TransactionFrame frame)
 		open_transactions_note(a->open, xid, frame);
 }
 
-/* Note the frames of a record in PARTs once enough is seen to know whose it is. */
+/*
+ * Note the frames of a record in PARTs, those without a piece of it between them
+ * too: once enough is seen to know whose it is.
+ */
+static void
+add_part_frame(Applier *a, const char *bytes, uint32 len)
+{
+	PartState  *part = &a->part;
+	TransactionFrame frame = {a->h.start, a->mid_record};
+
+	if (part->len >= sizeof(part->head))
+	{
+		note_part(a, frame);
+		return;
+	}
+	if (part->n_frames == lengthof(part->frames))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the stream has a record in too many pieces at " STREAM_POS_FORMAT,
+						STREAM_POS_ARGS(a->h.start))));
+	memcpy(part->head + part->len, bytes, Min(len, sizeof(part->head) - part->len));
+	part->frames[part->n_frames++] = frame;
+	part->len += len;
+	for (int i = 0; part->len >= sizeof(part->head) && i < part->n_frames; i++)
+		note_part(a, part->frames[i]);
+}
+
 static void
 take_part(Applier *a, const Record *r)
 {
 	PartState  *part = &a->part;
-	TransactionFrame frame = {a->h.start, a->mid_record};
 	StreamError err = {0};
 	const char *bytes;
 	uint32		len;
@@ -444,18 +469,8 @@ take_part(Applier *a, const Record *r)
 	if (!part->open)
 		part->len = part->n_frames = 0;
 	part->open = !last;
-	if (part->len >= sizeof(part->head))
-	{
-		note_part(a, frame);
-		return;
-	}
-	if (len == 0)
-		return;
-	memcpy(part->head + part->len, bytes, Min(len, sizeof(part->head) - part->len));
-	part->frames[part->n_frames++] = frame;
-	part->len += len;
-	for (int i = 0; part->len >= sizeof(part->head) && i < part->n_frames; i++)
-		note_part(a, part->frames[i]);
+	if (len > 0)
+		add_part_frame(a, bytes, len);
 }
 
 static void
@@ -501,12 +516,16 @@ take_membership(Applier *a, const Record *r)
 						STREAM_POS_ARGS(a->h.start))));
 	node_offer_membership(a->node, m);
 	pfree(m);
+	if (a->part.open)
+		add_part_frame(a, "", 0);
 }
 
 static void
 take_record(Applier *a, const Record *r)
 {
-	if (r->type != RECORD_PART)
+	/* a capture that does not get to the end of a record says so with ABORT; a
+	 * MEMBERSHIP comes from the coordinator, wherever capture is */
+	if (r->type != RECORD_PART && r->type != RECORD_MEMBERSHIP)
 		a->part.skipping = a->part.open = false;
 	switch (r->type)
 	{
@@ -730,6 +749,8 @@ set_session(void)
 		{"idle_in_transaction_session_timeout", "0"},
 		{"datestyle", "ISO"},
 		{"intervalstyle", "postgres"},
+		{"lc_monetary", "C"},
+		{"array_nulls", "on"},
 		{"xmloption", "content"},
 	};
 

@@ -42,8 +42,10 @@
  *   FAILOVER    u64 term; u64 attempt; u16 target; i64 deadline (time)
  *   PART        u8 last; bytes: a piece of a record that is too long for one
  *               frame.  The pieces of one record follow each other with nothing
- *               between them but frame borders; their bytes, put together, are
- *               one record with its header.
+ *               between them but frame borders and MEMBERSHIP records, which the
+ *               coordinator appends when it must; their bytes, put together,
+ *               are one record with its header.  Before the last piece, an ABORT
+ *               or a TERM ends the record unfinished.
  *
  * tuple = u16 number of columns, then for each: u8 kind and, for 'b' and 't',
  * u32 length and that many bytes.
