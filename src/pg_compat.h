@@ -87,12 +87,12 @@
 /* TRUNCATE: fires triggers with the rights of each table's owner since 16. */
 #if PG_VERSION_NUM >= 160000
 #define BATON_TRUNCATE_CHANGES_USER true
-#define baton_truncate(rels, relids, logged, restart) \
-	ExecuteTruncateGuts(rels, relids, logged, DROP_RESTRICT, restart, true)
+#define baton_truncate(rels, relids, logged, behavior, restart) \
+	ExecuteTruncateGuts(rels, relids, logged, behavior, restart, true)
 #else
 #define BATON_TRUNCATE_CHANGES_USER false
-#define baton_truncate(rels, relids, logged, restart) \
-	ExecuteTruncateGuts(rels, relids, logged, DROP_RESTRICT, restart)
+#define baton_truncate(rels, relids, logged, behavior, restart) \
+	ExecuteTruncateGuts(rels, relids, logged, behavior, restart)
 #endif
 
 /* A WAL marker that belongs to no transaction; returns its position. */

@@ -5,8 +5,10 @@
  * included; partitions and what else CASCADE finds here are added.  Triggers
  * for TRUNCATE that fire here run with the rights of the table's owner.  Where
  * PostgreSQL does not see to that itself (before 16), a TRUNCATE that fires
- * triggers is carried out owner by owner; foreign keys between tables of
- * different owners then make it fail, as they do for an owner.
+ * triggers is carried out owner by owner.  PostgreSQL then refuses foreign keys
+ * between tables of different owners, unless it believes to be cascading; so
+ * they are checked for all tables together before.  (With assertions compiled
+ * in, it checks each part all the same.)
  */
 #include "apply/apply.h"
 
@@ -114,7 +116,6 @@ tables_of(const TruncateSet *set, Oid owner)
 		if (rel->rd_rel->relowner != owner)
 			continue;
 		some.rels = lappend(some.rels, rel);
-		some.relids = lappend_oid(some.relids, RelationGetRelid(rel));
 		if (list_member_oid(set->logged, RelationGetRelid(rel)))
 			some.logged = lappend_oid(some.logged, RelationGetRelid(rel));
 	}
@@ -129,9 +130,10 @@ truncate_tables(LocalTransaction *t, const TruncateSet *set, bool restart)
 
 	if (BATON_TRUNCATE_CHANGES_USER || !fires_triggers(set))
 	{
-		baton_truncate(set->rels, set->relids, set->logged, restart);
+		baton_truncate(set->rels, set->relids, set->logged, DROP_RESTRICT, restart);
 		return;
 	}
+	heap_truncate_check_FKs(set->rels, false);
 	foreach(lc, set->rels)
 		owners = list_append_unique_oid(owners, ((Relation) lfirst(lc))->rd_rel->relowner);
 	foreach(lc, owners)
@@ -139,7 +141,9 @@ truncate_tables(LocalTransaction *t, const TruncateSet *set, bool restart)
 		TruncateSet some = tables_of(set, lfirst_oid(lc));
 
 		local_become_owner(t, lfirst_oid(lc));
-		baton_truncate(some.rels, some.relids, some.logged, restart);
+		/* given all relids, it finds no reference from outside, and no table to
+		 * cascade to */
+		baton_truncate(some.rels, set->relids, some.logged, DROP_CASCADE, restart);
 	}
 	local_become_self(t);
 }
