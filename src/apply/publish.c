@@ -172,6 +172,8 @@ compose(Applier *a, const ErrorData *e, const ApplyRelation *m, const char *key,
 					 STREAM_POS_ARGS(a->trying ? a->trying : a->at.frame));
 	if (e->detail)
 		appendStringInfo(&line, "; %s", e->detail);
+	if (e->hint)
+		appendStringInfo(&line, "; %s", e->hint);
 	for (int i = 0; i < line.len; i++)
 		if (line.data[i] == '\n' || line.data[i] == '\r')
 			line.data[i] = ' ';

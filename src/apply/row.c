@@ -146,7 +146,8 @@ fill_key(OpenRelation *o, char kind, const RecordValue *values)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("a row of table \"%s.%s\" was changed, but the table has no replica identity",
 						m->source.nspname, m->source.relname),
-				 errdetail("The stream does not say which row it was.")));
+				 errdetail("The stream does not say which row it was."),
+				 errhint("On the primary, use ALTER TABLE ... REPLICA IDENTITY FULL. This node needs a new initial copy.")));
 	for (int i = 0; i < m->natts; i++)
 	{
 		int			source = m->columns[i].source;
