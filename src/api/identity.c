@@ -10,8 +10,9 @@
 #include "miscadmin.h"
 
 /*
- * Ordinary tables whose old rows would not be in WAL: no usable replica identity.
- * The leaves of a partitioned table are ordinary tables.
+ * Ordinary tables whose old rows would not be in WAL: no usable replica identity
+ * (a primary key that is DEFERRABLE is none).  The leaves of a partitioned table
+ * are ordinary tables.
  */
 static const char *const tables_without_identity =
 	"SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) "
@@ -21,7 +22,7 @@ static const char *const tables_without_identity =
 	"AND n.nspname NOT LIKE 'pg\\_toast%' "
 	"AND (c.relreplident = 'n' "
 	"  OR (c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i "
-	"      WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid)) "
+	"      WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid AND i.indimmediate)) "
 	"  OR (c.relreplident = 'i' AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i "
 	"      WHERE i.indrelid = c.oid AND i.indisreplident AND i.indisvalid))) "
 	"ORDER BY 1";
