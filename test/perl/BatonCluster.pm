@@ -138,6 +138,8 @@ sub try
 }
 
 # The same in the background: returns a function that waits for the result.
+# Called with a pattern it waits only until stderr matches that (a NOTICE), and
+# says whether it did before the end.
 sub try_later
 {
 	my ($self, $sql) = @_;
@@ -146,6 +148,12 @@ sub try_later
 		[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-v', 'VERBOSITY=verbose', '-d', $self->connstr($DB), '-c', $sql ],
 		'<', \undef, '>', \$out, '2>', \$err, IPC::Run::timeout($PATIENCE * 3));
 	return sub {
+		my ($pattern) = @_;
+		if ($pattern)
+		{
+			$h->pump while $err !~ $pattern && $h->pumpable;
+			return $err =~ $pattern ? 1 : 0;
+		}
 		$h->finish;
 		my %r = (ok => $h->result(0) == 0 ? 1 : 0, out => $out, text => $err);
 		@r{qw(state message)} = ($1, $2) if $err =~ /(?:ERROR|FATAL):  (\w{5}): (.*)/;
@@ -218,18 +226,13 @@ sub same_data
 sub contents
 {
 	my ($self) = @_;
-	my %contents;
-	my @tables = split /\n/, $self->run(<<'SQL');
-select c.oid::regclass from pg_class c join pg_namespace n on n.oid = c.relnamespace
+	my %contents = map { split /\|/, $_, 2 } split /\n/, $self->run(<<'SQL');
+select format('select %L, count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) from %s t', c.oid::regclass, c.oid::regclass)
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
 where c.relkind = 'r' and c.relpersistence = 'p'
   and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^(pg_toast|baton)'
-order by n.nspname, c.relname
+order by n.nspname, c.relname \gexec
 SQL
-	for my $t (@tables)
-	{
-		$contents{$t} = $self->run(
-			"select count(*), coalesce(sum(hashtextextended(t::text, 0)), 0) from $t t");
-	}
 	return \%contents;
 }
 
