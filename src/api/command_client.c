@@ -6,6 +6,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -13,15 +14,30 @@
 /* How long a session waits for another session's command to end, in ms. */
 #define BUSY_MS 10000
 
-static void
-require_coordinator(NodeShared *node)
+/* How long it waits for a coordinator that has ended to be started again, in ms. */
+#define ABSENT_MS 10000
+
+typedef struct CommandWait
+{
+	NodeShared *node;
+	uint64		id;				/* of the command waited for */
+} CommandWait;
+
+static bool
+coordinator_runs(NodeShared *node)
 {
 	pid_t		pid;
 
 	SpinLockAcquire(&node->mutex);
 	pid = node->worker_pid[WORKER_COORDINATOR];
 	SpinLockRelease(&node->mutex);
-	if (pid == 0)
+	return pid != 0;
+}
+
+static void
+require_coordinator(NodeShared *node)
+{
+	if (!coordinator_runs(node))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the coordinator of this node is not running"),
@@ -92,6 +108,7 @@ wait_for_end(NodeShared *node, CommandShared *request, CommandStepFn on_step)
 {
 	CommandShared *now = palloc(sizeof(CommandShared));
 	int			seen = 0;
+	TimestampTz last_seen = GetCurrentTimestamp();
 
 	ConditionVariablePrepareToSleep(&node->command_cv);
 	for (;;)
@@ -104,6 +121,10 @@ wait_for_end(NodeShared *node, CommandShared *request, CommandStepFn on_step)
 		}
 		if (now->done)
 			break;
+		if (coordinator_runs(node))
+			last_seen = GetCurrentTimestamp();
+		else if (TimestampDifferenceExceeds(last_seen, GetCurrentTimestamp(), ABSENT_MS))
+			require_coordinator(node);
 		ConditionVariableTimedSleep(&node->command_cv, 1000, PG_WAIT_EXTENSION);
 	}
 	ConditionVariableCancelSleep();
@@ -111,10 +132,18 @@ wait_for_end(NodeShared *node, CommandShared *request, CommandStepFn on_step)
 	pfree(now);
 }
 
-/* The session leaves before the end: the coordinator gives up if it still can. */
+/*
+ * The session leaves before the end, by an error or because it is ended: the
+ * coordinator gives up if it still can.
+ */
 static void
-cancel(NodeShared *node, uint64 id)
+cancel(int code, Datum arg)
 {
+	const CommandWait *wait = (const CommandWait *) DatumGetPointer(arg);
+	NodeShared *node = wait->node;
+	uint64		id = wait->id;
+
+	ConditionVariableCancelSleep();
 	LWLockAcquire(&node->command_lock, LW_EXCLUSIVE);
 	if (node->command.id == id)
 		node->command.cancel = true;
@@ -125,19 +154,16 @@ cancel(NodeShared *node, uint64 id)
 void
 command_run(NodeShared *node, CommandShared *request, CommandStepFn on_step)
 {
+	CommandWait wait = {node};
+
 	require_coordinator(node);
 	wait_for_turn(node, request);
-	PG_TRY();
+	wait.id = request->id;
+	PG_ENSURE_ERROR_CLEANUP(cancel, PointerGetDatum(&wait));
 	{
 		wait_for_end(node, request, on_step);
 	}
-	PG_CATCH();
-	{
-		ConditionVariableCancelSleep();
-		cancel(node, request->id);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
+	PG_END_ENSURE_ERROR_CLEANUP(cancel, PointerGetDatum(&wait));
 }
 
 /* Raise what the coordinator answered, if it was no success. */
