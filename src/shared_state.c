@@ -7,8 +7,6 @@
  */
 #include "baton.h"
 
-#include <sys/stat.h>
-
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "failover/gate.h"
@@ -61,9 +59,10 @@ node_slot_init(NodeShared *node, int tranche)
 }
 
 /*
- * Occupy slots for the databases that have a directory under baton/.  Runs in
- * the postmaster (or in a single-user backend), before anybody can connect.  The
- * name of the database is filled in later, by the coordinator, which can read
+ * Occupy slots for the databases that have a directory under baton/, whatever is
+ * in it: the directory comes and goes as a whole (see api/group.c), so one without
+ * a control file is damage, and its database stays closed.  Runs in the postmaster
+ * (or in a single-user backend), before anybody can connect.  The name of the database is filled in later, by the coordinator, which can read
  * the catalog; until then node_find_name() reports "unsure" slots by directory.
  */
 static void
@@ -80,13 +79,18 @@ slots_from_disk(void)
 	{
 		char	   *rest;
 		unsigned long dboid = strtoul(de->d_name, &rest, 10);
-		char		path[MAXPGPATH];
-		struct stat st;
 
-		if (*rest != '\0' || rest == de->d_name || dboid == 0)
+		if (rest == de->d_name || dboid == 0)
 			continue;
-		snprintf(path, sizeof(path), "baton/%lu/control", dboid);
-		if (stat(path, &st) != 0)
+		if (strcmp(rest, NODE_DIRECTORY_NEW) == 0 || strcmp(rest, NODE_DIRECTORY_LEFT) == 0)
+		{
+			char		path[MAXPGPATH];
+
+			snprintf(path, sizeof(path), "baton/%s", de->d_name);
+			rmtree(path, true);
+			continue;
+		}
+		if (*rest != '\0')
 			continue;
 		if (used == baton_shared->max_nodes)
 		{
@@ -98,6 +102,8 @@ slots_from_disk(void)
 		}
 		baton_shared->nodes[used].dboid = (Oid) dboid;
 		snprintf(baton_shared->nodes[used].directory, MAXPGPATH, "baton/%lu", dboid);
+		baton_shared->nodes[used].generation = ++baton_shared->generation;
+		baton_shared->nodes[used].established = true;
 		used++;
 	}
 	FreeDir(dir);
@@ -230,6 +236,7 @@ node_slot_acquire(Oid dboid, const char *dbname, GateState gate)
 				 errmsg("all %d node slots of this server are in use", baton_shared->max_nodes),
 				 errhint("Raise \"baton.max_nodes\" and restart the server.")));
 	node_slot_init(free_slot, baton_shared->tranche);
+	free_slot->generation = ++baton_shared->generation;
 	strlcpy(free_slot->dbname, dbname, NAMEDATALEN);
 	snprintf(free_slot->directory, MAXPGPATH, "baton/%u", dboid);
 	pg_atomic_write_u32(&free_slot->gate, gate);
@@ -340,6 +347,17 @@ launcher_wake(void)
 	SpinLockRelease(&baton_shared->mutex);
 	if (latch != NULL)
 		SetLatch(latch);
+}
+
+bool
+node_command_waits(NodeShared *node)
+{
+	bool		waits;
+
+	LWLockAcquire(&node->command_lock, LW_SHARED);
+	waits = node->command.kind != COMMAND_NONE && !node->command.done;
+	LWLockRelease(&node->command_lock);
+	return waits;
 }
 
 /* ---- messages ---- */

@@ -70,6 +70,14 @@ typedef enum LinkState			/* primary's view of its connection to a replica */
 	LINK_FAILED					/* will be tried again, see error */
 } LinkState;
 
+/*
+ * A node's directory gets its name when its control file is in it, and loses it
+ * when the node leaves; with one of these behind its name it is nobody's, and is
+ * removed at the next start.
+ */
+#define NODE_DIRECTORY_NEW	".new"
+#define NODE_DIRECTORY_LEFT	".left"
+
 #define BATON_ERROR_LEN		512
 #define BATON_OUTBOX_SIZE	16
 #define BATON_INBOX_SIZE	64
@@ -167,6 +175,8 @@ typedef struct NodeShared
 	Oid			dboid;			/* InvalidOid: slot unused */
 	char		dbname[NAMEDATALEN];
 	char		directory[MAXPGPATH];	/* <data directory>/baton/<dboid> */
+	uint64		generation;		/* differs each time the slot is taken */
+	bool		established;	/* the control file is there: the launcher may start a coordinator */
 
 	/* ---- identity and role: coordinator writes, state_lock ---- */
 	LWLock		state_lock;
@@ -282,6 +292,7 @@ typedef struct BatonShared
 	slock_t		mutex;
 	int			tranche;		/* of all LWLocks here */
 	int			max_nodes;
+	uint64		generation;		/* of the slot taken last; under lock */
 	NodeShared	nodes[FLEXIBLE_ARRAY_MEMBER];
 } BatonShared;
 
@@ -304,6 +315,8 @@ extern void node_slot_release(NodeShared *node);
 extern void node_worker_attach(NodeShared *node, WorkerKind kind);
 extern void node_wake(NodeShared *node, WorkerKind kind);
 extern void launcher_wake(void);
+/* Does a session's command wait for an answer? */
+extern bool node_command_waits(NodeShared *node);
 
 /*
  * The stream log, shared.  Called without locks held.

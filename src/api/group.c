@@ -18,6 +18,7 @@
 #include "replication/slot.h"
 #include "ship/rpc.h"
 #include "storage/fd.h"
+#include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/uuid.h"
 #include "utils/wait_event.h"
@@ -50,61 +51,63 @@ new_control(void)
 	return control;
 }
 
-/* baton/<oid> and, unless the copy worker will, an empty stream log in it. */
+/* An empty directory of this name, whatever an abandoned attempt has left there. */
 static void
-make_directory(NodeShared *node, bool with_log)
+make_empty_directory(const char *path)
 {
-	char		path[MAXPGPATH];
-	StreamTail	tail;
-	StreamError err = {0};
-
 	if (MakePGDirectory("baton") != 0 && errno != EEXIST)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not create directory \"%s\": %m", "baton")));
-	/* what an abandoned attempt left: it has no control file, so it is no node */
-	snprintf(path, sizeof(path), "%s", node->directory);
 	if (access(path, F_OK) == 0)
 		rmtree(path, true);
 	if (MakePGDirectory(path) != 0)
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not create directory \"%s\": %m", path)));
-	fsync_fname("baton", true);
-	if (!with_log)
-		return;
-	node_log_directory(node, path, sizeof(path));
-	if (stream_log_create(path, 0, 0, 0, &tail, &err) != STREAM_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_IO_ERROR),
-				 errmsg("could not create the stream log: %s", err.message)));
 }
 
 /*
- * Write the first control file and let the launcher take over.  If that cannot
- * be done nothing stays behind.
+ * Make the node's directory with its first control file and, unless the copy
+ * worker will make it, an empty stream log; then let the launcher take over.  The
+ * directory is made under another name, so that under its own it is never without
+ * a control file.
  */
 static void
 establish(NodeShared *node, const ControlData *control, bool with_log)
 {
+	char		path[MAXPGPATH];
+	char		log_path[MAXPGPATH + 16];
+	StreamTail	tail;
+	StreamError log_err = {0};
 	ControlError err;
 
-	PG_TRY();
-	{
-		make_directory(node, with_log);
-		if (control_write(node->directory, control, &err) != CONTROL_OK)
-			ereport(ERROR,
-					(errcode(ERRCODE_IO_ERROR),
-					 errmsg("could not write the control file"),
-					 errdetail("%s", err.message)));
-	}
-	PG_CATCH();
-	{
-		node_slot_release(node);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
+	snprintf(path, sizeof(path), "baton/%u" NODE_DIRECTORY_NEW, node->dboid);
+	make_empty_directory(path);
+	snprintf(log_path, sizeof(log_path), "%s/stream", path);
+	if (with_log && stream_log_create(log_path, 0, 0, 0, &tail, &log_err) != STREAM_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_IO_ERROR),
+				 errmsg("could not create the stream log: %s", log_err.message)));
+	if (control_write(path, control, &err) != CONTROL_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_IO_ERROR),
+				 errmsg("could not write the control file"),
+				 errdetail("%s", err.message)));
+	if (rename(path, node->directory) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not rename directory \"%s\" to \"%s\": %m", path, node->directory)));
+	fsync_fname("baton", true);
+	node->established = true;
 	launcher_wake();
+}
+
+/* The session ends before its node is established: the slot is free again. */
+static void
+give_slot_back(int code, Datum arg)
+{
+	node_slot_release((NodeShared *) DatumGetPointer(arg));
 }
 
 static NodeState
@@ -198,7 +201,11 @@ baton_create_group(PG_FUNCTION_ARGS)
 	strlcpy(me->conninfo, conninfo, BATON_CONNINFO_LEN);
 
 	node = node_slot_acquire(MyDatabaseId, get_database_name(MyDatabaseId), GATE_OPEN);
-	establish(node, control, true);
+	PG_ENSURE_ERROR_CLEANUP(give_slot_back, PointerGetDatum(node));
+	{
+		establish(node, control, true);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(give_slot_back, PointerGetDatum(node));
 	wait_for_state(node, NODE_PRIMARY);
 	memcpy(uuid->data, control->group_id, UUID_LEN);
 	PG_RETURN_UUID_P(uuid);
@@ -225,6 +232,36 @@ check_joinable(void)
 }
 
 /*
+ * Have the group take this node in, and establish it: both, or none of them.
+ * Returns the member id.
+ */
+static uint16
+become_member(NodeShared *node, const GroupInfo *group, const char *name,
+			  const char *conninfo, uint8 type, int32 priority)
+{
+	ControlData *control = new_control();
+	uint16		id = member_add(group, name, conninfo, type, priority, &control->membership);
+
+	memcpy(control->group_id, group->group_id, sizeof(control->group_id));
+	strlcpy(control->group_name, group->group_name, BATON_NAME_LEN);
+	control->self = id;
+	control->intent = INTENT_COPYING;
+	control->durable.term = group->term;
+	strlcpy(control->copy_conninfo, group->conninfo, BATON_CONNINFO_LEN);
+	PG_TRY();
+	{
+		establish(node, control, false);
+	}
+	PG_CATCH();
+	{
+		member_remove(group->conninfo, id, WARNING);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return id;
+}
+
+/*
  * baton.join_group(member_conninfo text, node_name text, conninfo text,
  *                  type text, priority int) returns integer
  *
@@ -244,7 +281,6 @@ baton_join_group(PG_FUNCTION_ARGS)
 	char	   *conninfo = api_text(fcinfo, 2);
 	uint8		type = api_type_parse(api_text(fcinfo, 3));
 	int32		priority = PG_ARGISNULL(4) ? 100 : PG_GETARG_INT32(4);
-	ControlData *control;
 	NodeShared *node;
 	GroupInfo  *group;
 	uint16		id;
@@ -260,38 +296,25 @@ baton_join_group(PG_FUNCTION_ARGS)
 	member_check_alike(group);
 
 	node = node_slot_acquire(MyDatabaseId, get_database_name(MyDatabaseId), GATE_CLOSED);
-	control = new_control();
-	PG_TRY();
+	PG_ENSURE_ERROR_CLEANUP(give_slot_back, PointerGetDatum(node));
 	{
-		id = member_add(group, name, conninfo, type, priority, &control->membership);
+		id = become_member(node, group, name, conninfo, type, priority);
 	}
-	PG_CATCH();
-	{
-		node_slot_release(node);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-
-	memcpy(control->group_id, group->group_id, sizeof(control->group_id));
-	strlcpy(control->group_name, group->group_name, BATON_NAME_LEN);
-	control->self = id;
-	control->intent = INTENT_COPYING;
-	control->durable.term = group->term;
-	strlcpy(control->copy_conninfo, group->conninfo, BATON_CONNINFO_LEN);
-	PG_TRY();
-	{
-		establish(node, control, false);
-	}
-	PG_CATCH();
-	{
-		member_remove(group->conninfo, id, WARNING);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
+	PG_END_ENSURE_ERROR_CLEANUP(give_slot_back, PointerGetDatum(node));
 	PG_RETURN_INT32(id);
 }
 
 /* ---- leave_group ---- */
+
+/* The coordinator answers, and then gives the slot back. */
+static void
+wait_until_gone(NodeShared *node)
+{
+	ConditionVariablePrepareToSleep(&node->state_cv);
+	while (node_mine() == node)
+		ConditionVariableTimedSleep(&node->state_cv, 100, PG_WAIT_EXTENSION);
+	ConditionVariableCancelSleep();
+}
 
 /*
  * The primary's conninfo as this node knows it, or NULL: this node leads, or is
@@ -348,8 +371,14 @@ baton_leave_group(PG_FUNCTION_ARGS)
 	if (state != NODE_PRIMARY && members > 1)
 		member_remove_or_explain(primary, self, force);
 
+	else if (members == 0)
+		ereport(WARNING,
+				(errmsg("this node does not know its group, which cannot be told to forget it"),
+				 errhint("Call baton.remove_node() on the primary.")));
+
 	cmd->kind = COMMAND_LEAVE;
 	command_run(node, cmd, NULL);
 	command_raise(cmd);
+	wait_until_gone(node);
 	PG_RETURN_VOID();
 }

@@ -11,8 +11,11 @@
 #include "capture/local_conn.h"
 #include "replication/slot.h"
 #include "storage/lwlock.h"
+#include "utils/timestamp.h"
 
 #define SLOT_STATEMENT_TIMEOUT_MS	10000
+/* How often a wait for the slot is reported. */
+#define WAIT_REPORT_MS	2000
 
 void
 capture_slot_name(const NodeShared *node, char *out)
@@ -92,11 +95,36 @@ append_blockers(NodeShared *node, int pid, char *err, size_t errlen)
 }
 
 /*
+ * Wait for the slot's creation.  Every WAIT_REPORT_MS go_on, if there is one, is
+ * told whom it waits for, and says whether to.  Result as of local_wait_result().
+ */
+static int
+wait_for_creation(NodeShared *node, PGconn *conn, int timeout_ms, SlotGoOn go_on)
+{
+	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+	int			rc;
+
+	if (go_on == NULL)
+		return local_wait_result(conn, timeout_ms);
+	while ((rc = local_wait_result(conn, WAIT_REPORT_MS)) == 0)
+	{
+		char		reason[BATON_ERROR_LEN] = "it takes long";
+
+		append_blockers(node, PQbackendPID(conn), reason, sizeof(reason));
+		if (!go_on(node, reason) ||
+			(timeout_ms > 0 && GetCurrentTimestamp() >= until))
+			break;
+	}
+	return rc;
+}
+
+/*
  * Run the slot's creation on a replication connection.  Who is waited for is
  * asked while the wait still lasts.
  */
 static bool
-create_waiting(NodeShared *node, PGconn *conn, int timeout_ms, char *err, size_t errlen)
+create_waiting(NodeShared *node, PGconn *conn, int timeout_ms, SlotGoOn go_on,
+			   char *err, size_t errlen)
 {
 	char		name[NAMEDATALEN];
 	char		sql[256];
@@ -113,10 +141,10 @@ create_waiting(NodeShared *node, PGconn *conn, int timeout_ms, char *err, size_t
 		local_error_line(PQerrorMessage(conn), err, errlen);
 		return false;
 	}
-	rc = local_wait_result(conn, timeout_ms);
+	rc = wait_for_creation(node, conn, timeout_ms, go_on);
 	if (rc == 0)
 	{
-		snprintf(reason, sizeof(reason), "timeout after %d ms", timeout_ms);
+		strlcpy(reason, "it takes long", sizeof(reason));
 		append_blockers(node, PQbackendPID(conn), reason, sizeof(reason));
 	}
 	/* at a timeout there is nothing more to wait for: cancel */
@@ -129,7 +157,8 @@ create_waiting(NodeShared *node, PGconn *conn, int timeout_ms, char *err, size_t
 }
 
 bool
-capture_slot_create(NodeShared *node, int timeout_ms, char *err, size_t errlen)
+capture_slot_create(NodeShared *node, int timeout_ms, SlotGoOn go_on,
+					char *err, size_t errlen)
 {
 	PGconn	   *volatile conn;
 	volatile bool ok = false;
@@ -141,7 +170,7 @@ capture_slot_create(NodeShared *node, int timeout_ms, char *err, size_t errlen)
 		return false;
 	PG_TRY();
 	{
-		ok = create_waiting(node, conn, timeout_ms, err, errlen);
+		ok = create_waiting(node, conn, timeout_ms, go_on, err, errlen);
 	}
 	PG_FINALLY();
 	{

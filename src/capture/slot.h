@@ -22,12 +22,15 @@ extern bool capture_slot_exists(NodeShared *node);
  * Make the slot, over a loopback connection; true also if it is there already.
  * PostgreSQL waits for every transaction of the server that is running now to
  * end; interrupts are checked, and after timeout_ms milliseconds (0: no limit) the
- * attempt is cancelled and err names the sessions that were waited for.  The
- * caller should hold no xid.
+ * attempt is cancelled and err names the sessions that were waited for.  Meanwhile
+ * go_on (may be NULL) is told each 2 s what the wait is for, and ends it if it
+ * returns false.  The caller should hold no xid.
  *
  * Returns false with the reason in err.
  */
-extern bool capture_slot_create(NodeShared *node, int timeout_ms, char *err, size_t errlen);
+typedef bool (*SlotGoOn) (NodeShared *node, const char *waits_for);
+extern bool capture_slot_create(NodeShared *node, int timeout_ms, SlotGoOn go_on,
+								char *err, size_t errlen);
 
 /*
  * Drop the slot; true also if there is none.  A walsender that uses it is

@@ -177,7 +177,7 @@ make_slot(CopyContext *ctx)
 	char		err[BATON_ERROR_LEN];
 
 	copy_progress_phase(ctx, "creating the replication slot");
-	while (!capture_slot_create(ctx->node, SLOT_WAIT_MS, err, sizeof(err)))
+	while (!capture_slot_create(ctx->node, SLOT_WAIT_MS, NULL, err, sizeof(err)))
 	{
 		/* it waits for transactions of the whole server: say so, and go on waiting */
 		copy_progress_error(ctx, err);

@@ -230,6 +230,7 @@ resolve_target(Coordinator *c)
 static bool
 prepared_transactions(Coordinator *c)
 {
+	MemoryContext context = CurrentMemoryContext;
 	bool		found;
 
 	if (max_prepared_xacts == 0)
@@ -243,6 +244,7 @@ prepared_transactions(Coordinator *c)
 	SPI_finish();
 	PopActiveSnapshot();
 	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
 	return found;
 }
 
@@ -382,8 +384,11 @@ append_failover_frame(Coordinator *c, uint64 now, StreamError *err)
 	record.target = f->target;
 	record.deadline = GetCurrentTimestamp() + (int64) (f->deadline - now) * 1000;
 	record_put_failover(&buf, &record);
-	code = node_log_seal_append(c->node, &c->writer, &c->codec, record.term, 0, 0,
-								buf.data, buf.len, NULL, &f->end, err);
+	if (buf.failed)
+		code = stream_fail(err, STREAM_IO, 0, ENOMEM, "out of memory");
+	else
+		code = node_log_seal_append(c->node, &c->writer, &c->codec, record.term, 0, 0,
+									buf.data, buf.len, NULL, &f->end, err);
 	if (code == STREAM_OK)
 		code = node_log_flush(c->node, &c->writer, err);
 	stream_buf_free(&buf);

@@ -3,6 +3,8 @@
  */
 #include "node/coordinator.h"
 
+#include <unistd.h>
+
 #include "apply/origin.h"
 #include "capture/slot.h"
 #include "failover/gate.h"
@@ -77,9 +79,11 @@ run_start(Coordinator *c)
 static void
 run_stop(Coordinator *c)
 {
-	if (c->down || c->control.intent == INTENT_COPYING)
+	if (c->down || c->control.intent == INTENT_COPYING ||
+		(c->control.intent == INTENT_ACTIVE && !c->running))
 	{
-		refuse(c, c->down ? "this node is down" : "this node is taking its initial copy",
+		refuse(c, c->down ? "this node is down" :
+			   c->running ? "this node is taking its initial copy" : "this node's group is still being made",
 			   "baton.leave_group() gives the node up.");
 		return;
 	}
@@ -115,12 +119,19 @@ run_promote(Coordinator *c, bool force)
 	coordinator_event(c, &e);
 }
 
-/* A promotion is over when the gate is open; a lost one has been answered. */
+/*
+ * A promotion is over when the gate is open; a lost one has been answered.  It can
+ * also end by something else: another node that leads, a node that is detached.
+ */
 static void
 poll_promote(Coordinator *c)
 {
 	if (c->consensus.role == ROLE_PRIMARY && c->term_end == 0)
 		done(c);
+	else if (c->consensus.role != ROLE_PRIMARY && c->consensus.role != ROLE_CANDIDATE)
+		refuse(c, "this node was not elected", "See baton.status and baton.events for what came in between.");
+	else if (c->node->command.cancel)
+		refuse(c, "the call was cancelled; the promotion goes on", "See baton.status.");
 }
 
 /* A changed membership, or why not. */
@@ -187,10 +198,20 @@ run_remove_member(Coordinator *c, uint16 id)
 	int			at;
 	char		name[BATON_NAME_LEN];
 
-	if (member == NULL || id == c->control.self)
+	if (id == c->control.self)
 	{
-		refuse(c, member == NULL ? "the group has no such member" : "the primary cannot remove itself",
-			   member == NULL ? NULL : "Hand the lead over with baton.failover() first.");
+		refuse(c, "the primary cannot remove itself", "Hand the lead over with baton.failover() first.");
+		return;
+	}
+	if (member == NULL && c->consensus.role == ROLE_PRIMARY)
+	{
+		/* a leave_group() that is called again after it had failed half way */
+		done(c);
+		return;
+	}
+	if (member == NULL)
+	{
+		refuse(c, "the group has no such member", NULL);
 		return;
 	}
 	strlcpy(name, member->name, sizeof(name));
@@ -203,15 +224,16 @@ run_remove_member(Coordinator *c, uint16 id)
 
 /*
  * baton.leave_group(): the session has told the others.  Ends the workers, drops
- * slot and origin, removes the node's directory, gives the slot in shared memory
- * back, which opens the database to ordinary use.  The control file goes first:
- * a crash from there on leaves a directory without one, which is no node.
+ * slot and origin, takes the node's directory its name and removes it, gives the
+ * slot in shared memory back, which opens the database to ordinary use.  A crash or
+ * a failure before the directory has lost its name leaves a node that cannot do
+ * anything but leave again.
  */
 static void
 run_leave(Coordinator *c)
 {
 	NodeShared *node = c->node;
-	ControlError cerr;
+	char		left[MAXPGPATH + 16];
 	char		err[BATON_ERROR_LEN];
 
 	if (!c->down)
@@ -227,14 +249,19 @@ run_leave(Coordinator *c)
 					   "could not drop the node's replication slot", err, "Call baton.leave_group() again.");
 		return;
 	}
-	if (control_remove(node->directory, &cerr) != CONTROL_OK)
+	apply_origin_drop(node);
+	snprintf(left, sizeof(left), "%s" NODE_DIRECTORY_LEFT, node->directory);
+	if (access(left, F_OK) == 0)
+		rmtree(left, true);
+	if (rename(node->directory, left) != 0 && errno != ENOENT)
 	{
-		command_finish(c, false, ERRCODE_IO_ERROR, "could not remove the node's control file",
-					   cerr.message, NULL);
+		command_finish(c, false, ERRCODE_IO_ERROR,
+					   psprintf("could not rename directory \"%s\": %m", node->directory), NULL, NULL);
 		return;
 	}
-	apply_origin_drop(node);
-	rmtree(node->directory, true);
+	fsync_fname("baton", true);
+	if (access(left, F_OK) == 0)
+		rmtree(left, true);
 	c->released = true;
 	done(c);
 	node_slot_release(node);

@@ -43,6 +43,10 @@ PGDLLEXPORT void baton_coordinator_main(Datum main_arg);
 
 /* How long a new group's slot may take to be made before we try again. */
 #define SLOT_TIMEOUT_MS 60000
+/* How long clients wait for a restarted coordinator to lead again. */
+#define HELD_MS 10000
+/* How long a lock is waited for, by the few statements that this process runs. */
+#define LOCK_TIMEOUT "50ms"
 
 uint64
 boot_ms(void)
@@ -51,6 +55,26 @@ boot_ms(void)
 
 	clock_gettime(CLOCK_BOOTTIME, &t);
 	return (uint64) t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/*
+ * Write the control file, where what changed are only marks that an older file may
+ * have just as well.  Says once that it fails.
+ */
+bool
+coordinator_save_marks(Coordinator *c)
+{
+	ControlError err;
+	bool		failed = control_write(c->node->directory, &c->control, &err) != CONTROL_OK;
+
+	if (failed && !c->marks_failed)
+		ereport(LOG,
+				(errcode(ERRCODE_IO_ERROR),
+				 errmsg("could not write the control file of the baton node in database \"%s\"; trying again each second",
+						c->node->dbname),
+				 errdetail("%s", err.message)));
+	c->marks_failed = failed;
+	return !failed;
 }
 
 /*
@@ -82,6 +106,8 @@ coordinator_exit(int code, Datum arg)
 
 	if (c->released)
 		return;
+	/* an error may have come with one of ours held */
+	LWLockReleaseAll();
 	if (pg_atomic_read_u32(&node->gate) != GATE_CLOSED)
 		gate_set(node, GATE_HELD);
 	LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);
@@ -248,7 +274,39 @@ take_clock(Coordinator *c, uint64 now)
 		coordinator_event(c, &e);
 }
 
+/*
+ * A coordinator that died in its reign has left the gate HELD: clients wait for
+ * this node to lead again.  Once that is out of sight they are told.
+ */
+static void
+end_waiting_in_vain(Coordinator *c, uint64 now)
+{
+	bool		hopeful = c->consensus.role == ROLE_PRIMARY || c->consensus.role == ROLE_CANDIDATE;
+
+	if (pg_atomic_read_u32(&c->node->gate) != GATE_HELD || c->failover.phase != PHASE_IDLE)
+		return;
+	if (!hopeful || now >= c->held_until)
+		gate_set(c->node, GATE_CLOSED);
+}
+
 /* ---- a group that has just been created ---- */
+
+static void
+show_slot_wait(NodeShared *node, const char *why)
+{
+	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
+	snprintf(node->reason, BATON_REASON_LEN, "cannot make its replication slot yet: %s", why);
+	LWLockRelease(&node->state_lock);
+	ConditionVariableBroadcast(&node->state_cv);
+}
+
+/* While the slot waits for others' transactions: say so, and let a command in. */
+static bool
+slot_still_wanted(NodeShared *node, const char *waits_for)
+{
+	show_slot_wait(node, waits_for);
+	return !node_command_waits(node);
+}
 
 /*
  * The first node of a group needs its slot before it can lead; its gate is open
@@ -262,12 +320,9 @@ make_first_slot(Coordinator *c)
 
 	if (c->control.slot_name[0] != '\0' || c->control.intent != INTENT_ACTIVE)
 		return true;
-	if (!capture_slot_create(c->node, SLOT_TIMEOUT_MS, err, sizeof(err)))
+	if (!capture_slot_create(c->node, SLOT_TIMEOUT_MS, slot_still_wanted, err, sizeof(err)))
 	{
-		LWLockAcquire(&c->node->state_lock, LW_EXCLUSIVE);
-		snprintf(c->node->reason, BATON_REASON_LEN, "cannot make its replication slot yet: %s", err);
-		LWLockRelease(&c->node->state_lock);
-		ConditionVariableBroadcast(&c->node->state_cv);
+		show_slot_wait(c->node, err);
 		ereport(LOG,
 				(errmsg("baton cannot make the replication slot of database \"%s\" yet: %s",
 						c->node->dbname, err)));
@@ -301,19 +356,23 @@ answer_stale_command(Coordinator *c)
 static void
 begin(Coordinator *c)
 {
-	uint32		gate;
-
 	answer_stale_command(c);
 	coordinator_recover(c);
 	if (c->down)
 	{
 		gate_set(c->node, GATE_CLOSED);
+		/* what is known of the group, so that the node can leave it */
+		if (c->control.self != 0)
+			coordinator_publish_members(c);
 		return;
 	}
 	coordinator_publish_members(c);
 	coordinator_publish(c);
 	while (!make_first_slot(c))
 	{
+		coordinator_commands(c);
+		if (c->released)
+			return;
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | WL_TIMEOUT, 1000, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
@@ -326,10 +385,7 @@ begin(Coordinator *c)
 		coordinator_init_consensus(c);
 		coordinator_publish(c);
 	}
-	/* HELD is what a coordinator before us has left; a group just made is OPEN */
-	gate = pg_atomic_read_u32(&c->node->gate);
-	if (gate != GATE_CLOSED && c->consensus.role != ROLE_PRIMARY && c->consensus.role != ROLE_CANDIDATE)
-		gate_set(c->node, GATE_CLOSED);
+	c->held_until = boot_ms() + HELD_MS;
 	pg_atomic_write_u32(&c->node->door_closed,
 						c->control.intent == INTENT_DETACHED && c->control.door_closed);
 }
@@ -380,12 +436,28 @@ one_turn(Coordinator *c)
 	failover_poll(c, now);
 	coordinator_open_gate_if_ready(c);
 	take_clock(c, now);
+	end_waiting_in_vain(c, now);
 	coordinator_supervise(c, now);
 	if (c->failover.phase == PHASE_IDLE)
 	{
 		coordinator_upkeep(c);
 		coordinator_write_events(c);
 	}
+}
+
+/*
+ * What this process sets for itself, whatever the server and the database say: it
+ * runs SQL as a superuser, so no name may lead into a schema of the database's
+ * owner; and it has better things to do than to wait for a lock.
+ */
+static void
+own_settings(void)
+{
+	SetConfigOption("search_path", "", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_read_only", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("default_transaction_isolation", "read committed", PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_SUSET, PGC_S_OVERRIDE);
+	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 void
@@ -404,7 +476,7 @@ baton_coordinator_main(Datum main_arg)
 	baton_worker_exempt = true;
 	BackgroundWorkerInitializeConnectionByOid(c->node->dboid, InvalidOid, 0);
 	pgstat_report_appname("baton coordinator");
-	SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
+	own_settings();
 	node_worker_attach(c->node, WORKER_COORDINATOR);
 	before_shmem_exit(coordinator_exit, PointerGetDatum(c));
 	begin(c);

@@ -83,11 +83,14 @@ typedef struct Coordinator
 	StreamPos	term_end;		/* end of the own TERM frame while the gate waits for it, 0 none */
 	uint64		next_tick;		/* ms: when consensus wants its EV_TICK */
 	uint64		next_upkeep;	/* ms: marks, retention, slots */
+	uint64		held_until;		/* ms: a gate that was found HELD is closed then */
+	bool		marks_failed;	/* the marks could not be written, and that was said */
 	TimestampTz seen_heard_at;	/* last sign of life that consensus was told of */
 	bool		seen_failover;	/* FAILOVER_SEEN has been told */
 	uint64		seen_attempt;
 	uint32		upkeep_turn;
 	XLogRecPtr	logged_divergence;
+	uint64		events_retry_at;	/* ms: rows of baton.events are not written before */
 	int			n_events;
 	PendingEvent events[COORDINATOR_MAX_EVENTS];
 	bool		released;		/* leave_group is done: exit for good */
@@ -98,6 +101,7 @@ extern uint64 boot_ms(void);
 
 /* coordinator.c */
 extern void coordinator_save(Coordinator *c);	/* control file, durably; PANIC-free: FATAL on failure */
+extern bool coordinator_save_marks(Coordinator *c); /* the same, false on failure */
 
 /* update.c: consensus events in, everything they cause out */
 extern void coordinator_event(Coordinator *c, ConsensusEvent *e);

@@ -19,6 +19,8 @@
 
 /* The table keeps this many rows. */
 #define EVENTS_KEPT 10000
+/* Pause after a failure, in ms. */
+#define RETRY_MS	10000
 
 /*
  * Note an event.  kind: a word or two; fmt: one sentence without a full stop.
@@ -73,7 +75,7 @@ write_all(Coordinator *c)
 	SPI_connect();
 	for (int i = 0; i < c->n_events; i++)
 		insert_event(&c->events[i]);
-	SPI_execute(psprintf("DELETE FROM baton.events WHERE id <= (SELECT max(id) FROM baton.events) - %d",
+	SPI_execute(psprintf("DELETE FROM baton.events WHERE id <= (SELECT pg_catalog.max(id) FROM baton.events) - %d",
 						 EVENTS_KEPT), false, 0);
 	SPI_finish();
 	PopActiveSnapshot();
@@ -82,20 +84,21 @@ write_all(Coordinator *c)
 }
 
 /*
- * Write the notes to the table.  A failure (the disk is full, the table has
- * been tampered with) is logged, and the notes are dropped: they stand in the
- * server log, and the coordinator has more important things to do.
+ * Write the notes to the table.  A failure (the disk is full, somebody holds a lock
+ * on the table) is logged, and it is tried again after a while; the latest notes are
+ * kept until then, and all of them stand in the server log.
  */
 void
 coordinator_write_events(Coordinator *c)
 {
 	MemoryContext context = CurrentMemoryContext;
 
-	if (c->n_events == 0)
+	if (c->n_events == 0 || boot_ms() < c->events_retry_at)
 		return;
 	PG_TRY();
 	{
 		write_all(c);
+		c->n_events = 0;
 	}
 	PG_CATCH();
 	{
@@ -104,8 +107,8 @@ coordinator_write_events(Coordinator *c)
 		FlushErrorState();
 		AbortCurrentTransaction();
 		replorigin_session_origin = InvalidRepOriginId;
+		c->events_retry_at = boot_ms() + RETRY_MS;
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
-	c->n_events = 0;
 }

@@ -1,20 +1,26 @@
 /*
  * launcher.c - the one process per server that keeps coordinators running.
  *
- * Every occupied node slot in shared memory gets a coordinator: slots are filled
+ * Every established node in shared memory gets a coordinator: slots are filled
  * from the directories under baton/ when shared memory is made, and by
  * create_group() and join_group().  A coordinator that has given its slot back
  * (leave_group) is gone for good; any other end is followed by a new start, a second
  * later, and with growing pauses if it ends again and again.
+ *
+ * A database that was dropped while baton was not loaded leaves its directory
+ * behind.  No coordinator can be started for it, so the launcher looks into the
+ * shared catalogs first, and gives up such a slot with one line in the log.
  */
 #include "baton.h"
 
+#include "access/xact.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "node/launcher.h"
+#include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/proc.h"
-#include "storage/procsignal.h"
 #include "tcop/tcopprot.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
@@ -29,7 +35,7 @@ PGDLLEXPORT void baton_launcher_main(Datum main_arg);
 
 typedef struct LaunchSlot
 {
-	Oid			dboid;			/* whose coordinator `handle` is */
+	uint64		generation;		/* of the node whose coordinator `handle` is */
 	BackgroundWorkerHandle *handle;
 	TimestampTz started_at;
 	TimestampTz restart_at;
@@ -42,7 +48,7 @@ launcher_register(void)
 {
 	BackgroundWorker worker = {0};
 
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS;
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = 1;
 	strlcpy(worker.bgw_library_name, "baton", BGW_MAXLEN);
@@ -50,6 +56,31 @@ launcher_register(void)
 	strlcpy(worker.bgw_name, "baton launcher", BGW_MAXLEN);
 	strlcpy(worker.bgw_type, "baton launcher", BGW_MAXLEN);
 	RegisterBackgroundWorker(&worker);
+}
+
+/* A node that create_group() or join_group() still prepares is not, yet. */
+static bool
+to_be_started(const NodeShared *node)
+{
+	return OidIsValid(node->dboid) && node->established;
+}
+
+/* Does the node's database exist?  Gives the node slot back if not. */
+static bool
+database_exists(NodeShared *node)
+{
+	bool		exists;
+
+	StartTransactionCommand();
+	exists = get_database_name(node->dboid) != NULL;
+	CommitTransactionCommand();
+	if (exists)
+		return true;
+	ereport(LOG,
+			(errmsg("directory \"%s\" belongs to a database that does not exist any more", node->directory),
+			 errhint("Remove the directory.")));
+	node_slot_release(node);
+	return false;
 }
 
 /*
@@ -79,6 +110,26 @@ launch_worker(const char *function, const char *kind, Oid dboid, BackgroundWorke
 	return ok;
 }
 
+/* Say in the log and in baton.status why a node does not start, once. */
+static void
+complain(LaunchSlot *slot, NodeShared *node)
+{
+	const char *why = "no free background worker: raise \"max_worker_processes\"";
+
+	if (slot->complained)
+		return;
+	slot->complained = true;
+	ereport(LOG,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("no free background worker for the baton node in database %u", node->dboid),
+			 errhint("Raise \"max_worker_processes\".")));
+	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
+	node->state = NODE_DOWN;
+	strlcpy(node->reason, why, BATON_REASON_LEN);
+	LWLockRelease(&node->state_lock);
+	ConditionVariableBroadcast(&node->state_cv);
+}
+
 /* Bring one slot of ours in line with its node slot. */
 static void
 supervise(LaunchSlot *slot, NodeShared *node, TimestampTz now)
@@ -97,27 +148,22 @@ supervise(LaunchSlot *slot, NodeShared *node, TimestampTz now)
 			slot->delay_ms = Min(2 * slot->delay_ms, RESTART_MAX_DELAY_MS);
 		slot->restart_at = TimestampTzPlusMilliseconds(now, slot->delay_ms);
 	}
-	if (slot->dboid != node->dboid)
+	if (slot->generation != node->generation)
 	{
-		slot->dboid = node->dboid;
+		slot->generation = node->generation;
 		slot->restart_at = 0;
 		slot->delay_ms = 0;
 	}
-	if (!OidIsValid(slot->dboid) || now < slot->restart_at)
+	if (!to_be_started(node) || now < slot->restart_at || !database_exists(node))
 		return;
-	if (launch_worker("baton_coordinator_main", "coordinator", slot->dboid, &slot->handle))
+	if (launch_worker("baton_coordinator_main", "coordinator", node->dboid, &slot->handle))
 	{
 		slot->started_at = now;
 		slot->complained = false;
 	}
 	else
 	{
-		if (!slot->complained)
-			ereport(LOG,
-					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-					 errmsg("no free background worker for the baton node in database %u", slot->dboid),
-					 errhint("Raise \"max_worker_processes\".")));
-		slot->complained = true;
+		complain(slot, node);
 		slot->restart_at = TimestampTzPlusMilliseconds(now, RESTART_DELAY_MS);
 	}
 }
@@ -137,11 +183,10 @@ baton_launcher_main(Datum main_arg)
 	LaunchSlot *slots;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
-	/* the postmaster's word that a coordinator has ended; without a database it
-	 * would be ignored */
-	pqsignal(SIGUSR1, procsignal_sigusr1_handler);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	pgstat_report_appname("baton launcher");
 
 	slots = MemoryContextAllocZero(TopMemoryContext,
 								   sizeof(LaunchSlot) * baton_shared->max_nodes);
@@ -151,7 +196,7 @@ baton_launcher_main(Datum main_arg)
 	SpinLockRelease(&baton_shared->mutex);
 	before_shmem_exit(launcher_exit, 0);
 
-	for (;;)
+	while (!ShutdownRequestPending)
 	{
 		TimestampTz now = GetCurrentTimestamp();
 		bool		waiting = false;
@@ -159,7 +204,7 @@ baton_launcher_main(Datum main_arg)
 		for (int i = 0; i < baton_shared->max_nodes; i++)
 		{
 			supervise(&slots[i], &baton_shared->nodes[i], now);
-			if (OidIsValid(baton_shared->nodes[i].dboid) && slots[i].handle == NULL)
+			if (to_be_started(&baton_shared->nodes[i]) && slots[i].handle == NULL)
 				waiting = true;
 		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | WL_TIMEOUT,
@@ -172,4 +217,6 @@ baton_launcher_main(Datum main_arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 	}
+	/* 1: started again, if the server is not going down after all */
+	proc_exit(1);
 }

@@ -37,8 +37,11 @@ append_membership_frame(Coordinator *c)
 
 	membership_encode(&c->control.membership, &bytes);
 	record_put_membership(&record, bytes.data, bytes.len);
-	code = node_log_seal_append(c->node, &c->writer, &c->codec, c->consensus.durable.term,
-								0, 0, record.data, record.len, NULL, NULL, &err);
+	if (bytes.failed || record.failed)
+		code = stream_fail(&err, STREAM_IO, 0, ENOMEM, "out of memory");
+	else
+		code = node_log_seal_append(c->node, &c->writer, &c->codec, c->consensus.durable.term,
+									0, 0, record.data, record.len, NULL, NULL, &err);
 	if (code == STREAM_OK)
 		code = node_log_flush(c->node, &c->writer, &err);
 	stream_buf_free(&bytes);
@@ -75,16 +78,20 @@ coordinator_adopt_membership(Coordinator *c)
 {
 	NodeShared *node = c->node;
 	bool		adopted = false;
+	bool		removed = false;
 
 	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
-	if (node->offered.version > c->control.membership.version &&
-		membership_find(&node->offered, c->control.self) != NULL)
+	if (node->offered.version > c->control.membership.version)
 	{
-		c->control.membership = node->offered;
-		adopted = true;
+		removed = membership_find(&node->offered, c->control.self) == NULL;
+		adopted = !removed;
 	}
+	if (adopted)
+		c->control.membership = node->offered;
 	node->offered.version = 0;
 	LWLockRelease(&node->state_lock);
+	if (removed && c->control.intent != INTENT_DETACHED)
+		coordinator_detach(c, "the group has removed it; baton.leave_group(force => true) makes it an ordinary database");
 	if (!adopted)
 		return;
 	coordinator_save(c);

@@ -48,7 +48,7 @@ read_control(Coordinator *c)
 {
 	ControlError err;
 	ControlCode code = control_read(c->node->directory, &c->control, &err);
-	const char *restore = "Restore the file from a backup, or remove the directory and join the group again.";
+	const char *restore = "An older copy of the file would forget votes: call baton.leave_group(force => true), and join the group again with an empty database.";
 
 	if (code != CONTROL_OK)
 	{
@@ -100,7 +100,7 @@ open_log(Coordinator *c)
 		LWLockRelease(&node->log_lock);
 		stay_down(c, "its stream log cannot be used",
 				  psprintf("At position " STREAM_POS_FORMAT ": %s", STREAM_POS_ARGS(err.pos), err.message),
-				  "Restore the directory \"stream\" of the node from a backup, or join the group again.");
+				  "Call baton.leave_group(force => true), and join the group again with an empty database.");
 		return false;
 	}
 	if (cut > 0)

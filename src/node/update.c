@@ -76,7 +76,9 @@ note_end_of_reign(Coordinator *c)
 	NodeShared *node = c->node;
 
 	LWLockAcquire(&node->log_lock, LW_SHARED);
-	c->control.applied_floor = node->tail.flushed;
+	/* until its gate opens a primary still applies what came before its reign */
+	if (c->term_end == 0)
+		c->control.applied_floor = node->tail.flushed;
 	c->control.known_flushed = node->tail.flushed;
 	c->control.own_lsn = node->flushed_source_lsn;
 	LWLockRelease(&node->log_lock);
@@ -136,7 +138,8 @@ leave_primary(Coordinator *c, ConsensusOutcome outcome)
 	LWLockRelease(&node->state_lock);
 	SpinLockAcquire(&node->mutex);
 	node->capture_term = 0;
-	node->applied = c->control.applied_floor;
+	if (c->term_end == 0)
+		node->applied = c->control.applied_floor;
 	node->apply_notify = 0;
 	SpinLockRelease(&node->mutex);
 	c->term_end = 0;
@@ -159,8 +162,11 @@ append_term_frame(Coordinator *c)
 	membership_encode(&c->control.membership, &members);
 	record_put_term(&buf, &record);
 	record_put_membership(&buf, members.data, members.len);
-	code = node_log_seal_append(c->node, &c->writer, &c->codec, record.term, 0, 0,
-								buf.data, buf.len, NULL, &end, &err);
+	if (buf.failed || members.failed)
+		code = stream_fail(&err, STREAM_IO, 0, ENOMEM, "out of memory");
+	else
+		code = node_log_seal_append(c->node, &c->writer, &c->codec, record.term, 0, 0,
+									buf.data, buf.len, NULL, &end, &err);
 	if (code == STREAM_OK)
 		code = node_log_flush(c->node, &c->writer, &err);
 	stream_buf_free(&buf);

@@ -38,13 +38,13 @@ renew_marks(Coordinator *c)
 	SpinLockRelease(&node->mutex);
 
 	if (c->control.known_flushed == tail.flushed && c->control.own_lsn == source_lsn &&
-		(!leads || c->control.applied_floor == applied))
+		(!leads || c->control.applied_floor == applied) && !c->marks_failed)
 		return;
 	c->control.known_flushed = tail.flushed;
 	c->control.own_lsn = source_lsn;
 	if (leads)
 		c->control.applied_floor = applied;
-	coordinator_save(c);
+	(void) coordinator_save_marks(c);
 }
 
 /* The first position that somebody still needs. */
