@@ -213,6 +213,8 @@ member_remove(const char *conninfo, uint16 id, int elevel)
 				(errcode(ERRCODE_CONNECTION_EXCEPTION),
 				 errmsg("the primary could not be told to forget this node"),
 				 errdetail("%s", err),
+				 elevel >= ERROR ?
+				 errhint("baton.leave_group(force => true) leaves all the same; call baton.remove_node() on the primary afterwards.") :
 				 errhint("Call baton.remove_node() on the primary.")));
 	return ok;
 }

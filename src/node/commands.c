@@ -87,7 +87,8 @@ run_stop(Coordinator *c)
 			   "baton.leave_group() gives the node up.");
 		return;
 	}
-	if (c->control.intent != INTENT_STOPPED)
+	/* a node that is out of service keeps the reason */
+	if (c->control.intent == INTENT_ACTIVE)
 	{
 		coordinator_stop_consensus(c);
 		c->control.intent = INTENT_STOPPED;

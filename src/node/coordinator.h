@@ -84,6 +84,7 @@ typedef struct Coordinator
 	uint64		next_tick;		/* ms: when consensus wants its EV_TICK */
 	uint64		next_upkeep;	/* ms: marks, retention, slots */
 	uint64		held_until;		/* ms: a gate that was found HELD is closed then */
+	char		trouble[BATON_REASON_LEN];	/* shown as the reason where there is no other, "" none */
 	bool		marks_failed;	/* the marks could not be written, and that was said */
 	TimestampTz seen_heard_at;	/* last sign of life that consensus was told of */
 	bool		seen_failover;	/* FAILOVER_SEEN has been told */

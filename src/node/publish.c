@@ -57,7 +57,7 @@ coordinator_publish(Coordinator *c)
 	node->leader = c->consensus.role == ROLE_PRIMARY ? c->control.self : c->consensus.leader;
 	node->intent = c->control.intent;
 	if (!c->down)
-		strlcpy(node->reason, c->control.reason, BATON_REASON_LEN);
+		strlcpy(node->reason, c->control.reason[0] ? c->control.reason : c->trouble, BATON_REASON_LEN);
 	LWLockRelease(&node->state_lock);
 
 	ConditionVariableBroadcast(&node->state_cv);

@@ -114,6 +114,8 @@ finish_capture(Coordinator *c)
 	XLogRecPtr	captured;
 
 	XLogFlush(end);
+	if (c->workers[WORKER_CAPTURE].handle == NULL)
+		return;
 	do
 	{
 		node_wake(node, WORKER_CAPTURE);

@@ -122,8 +122,21 @@ supervise_one(Coordinator *c, WorkerKind kind, uint64 now)
 void
 coordinator_supervise(Coordinator *c, uint64 now)
 {
+	char		trouble[BATON_REASON_LEN] = "";
+
 	for (int kind = WORKER_CAPTURE; kind < WORKER_KINDS; kind++)
+	{
 		supervise_one(c, kind, now);
+		if (c->workers[kind].wanted && c->workers[kind].complained)
+			snprintf(trouble, sizeof(trouble),
+					 "no free background worker for baton %s: raise \"max_worker_processes\"",
+					 worker_table[kind].name);
+	}
+	if (strcmp(trouble, c->trouble) != 0)
+	{
+		strlcpy(c->trouble, trouble, sizeof(c->trouble));
+		coordinator_publish(c);
+	}
 }
 
 /*

@@ -129,12 +129,19 @@ append_check_frames(const char *bytes, size_t len, uint64 term, StreamError *err
 }
 
 /*
- * This node's log cannot be written any more: after a failed flush nobody knows
- * what is on disk, so it stays out of use until the node starts again.
+ * This node's log could not be written.  If nothing is left of the attempt, as
+ * when the disk is full, the primary is told, and tries again.  After a failed
+ * flush nobody knows what is on disk: the log stays out of use until the node
+ * starts again.
  */
 static void
 append_log_failed(NodeShared *node, const StreamError *err)
 {
+	if (!node_log_tail(node).broken)
+		ereport(ERROR,
+				(errcode(err->sys_errno == ENOSPC ? ERRCODE_DISK_FULL : ERRCODE_IO_ERROR),
+				 errmsg("the stream log of database \"%s\" cannot be written: %s",
+						node->dbname, err->message)));
 	LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);
 	if (node->log_error[0] == '\0')
 		strlcpy(node->log_error, err->message, sizeof(node->log_error));
