@@ -32,5 +32,5 @@ echo "on the replica after               $(seconds_since "$t") s"
 kill $watcher
 wait $watcher 2>/dev/null || true
 awk -v limit=$LIMIT_MB '
-  $1 > 0 { kb = $1; $1 = ""; if (kb > peak[$0]) peak[$0] = kb }
+  $1 ~ /^[0-9]+$/ { kb = $1; $1 = ""; if (kb > peak[$0]) peak[$0] = kb }
   END { for (p in peak) { printf "%8.1f MB %s\n", peak[p] / 1024, p | "sort -rn"; if (peak[p] / 1024 > limit) bad = 1 }; exit bad }' "$W/memory"

@@ -4,9 +4,14 @@
 # acknowledged writes of a client that writes all the time, and the time of each
 # step as baton.failover() reports it.
 #
-#     test/bench/failover_gap.sh [N] [SCALE]
+#     test/bench/failover_gap.sh [N] [SCALE] [AFTER]
+#
+# AFTER is shutdown (the default of baton.failover) or rejoin.  The figures hold
+# for an idle machine only, so its load is printed with them.
 . "$(dirname "$0")/pair.sh"
 N=${1:-20}
+AFTER=${3:-shutdown}
+echo "after => $AFTER, load of the machine: $(cut -d" " -f1-3 /proc/loadavg)"
 pair "${2:-10}"
 build_writer
 load & child $!
@@ -21,10 +26,12 @@ for ((i = 1; i <= N; i++)); do
   child $writer
   busy() { [ "$(on $from 'select count(*) from pgbench_history')" -gt $((before + 300)) ] && echo yes; }
   wait_for 30 yes busy
-  on $from "select name, ms from baton.failover('n$to', after => 'rejoin')" 2>"$W/notices" >>"$W/steps" ||
+  on $from "select name, ms from baton.failover('n$to', after => '$AFTER')" 2>"$W/notices" >>"$W/steps" ||
     { cat "$W/notices" >&2; die "failover $i failed"; }
   node_is $to primary
+  [ "$AFTER" = rejoin ] || { wait_for 20 detached state $from app; on $from 'select baton.start()' >/dev/null; }
   node_is $from replica
+  caught_up $to $from
   kill $writer
   wait $writer || true
   awk '$1 == "longest_gap_ms" { print $2 }' "$W/writer.out" >>"$W/gaps"

@@ -224,23 +224,26 @@ sub settle
 		recovered('killed in acknowledge');
 	}
 }
-# and at moments spread over the few milliseconds that a failover takes
+# and right after each step has been reported
 my ($p, $other) = ($n1, $n2);
-for my $ms (2, 6, 12, 20, 35, 60)
+for my $step ('stop clients', 'flush', 'failover command', 'acknowledge', 'stop replication')
 {
+	my $name = "killed after '$step'";
 	my $writer = start_writer($n1, $n2);
-	ok(eventually(sub { $p->run("select count(*) from writer_probe where id >= $writer->{first}") > 5 }), "killed after $ms ms: the writer runs");
+	ok(eventually(sub { $p->run("select count(*) from writer_probe where id >= $writer->{first}") > 5 }), "$name: the writer runs");
 	my $wait = $p->try_later(sprintf "select * from baton.failover('%s')", $other->name);
-	select undef, undef, undef, $ms / 1000;
+	ok($wait->(qr/NOTICE.*\Q$step\E/), "$name: it got there");
 	my $killed = $p;
 	$killed->crash;
 	eval { $wait->() };
 	$killed->start;
-	($p, $other) = settle("killed after $ms ms");
+	($p, $other) = settle($name);
 	my $result = $writer->stop;
-	is($writer->missing_on($result, $p), 0, "killed after $ms ms: no acknowledged row is missing");
+	is($writer->missing_on($result, $p), 0, "$name: no acknowledged row is missing");
 	caught_up($p, $other);
-	same_data($p, $other, "killed after $ms ms: equal, the writer's rows too");
-	note("killed after $ms ms: primary is " . $p->name);
+	same_data($p, $other, "$name: equal, the writer's rows too");
+	is($p == $killed ? 'the old one' : 'the target', 'the target', "$name: the vote was on disk, so the target leads")
+	  if $step eq 'stop replication';
+	diag("$name: primary is " . ($p == $killed ? 'the old one' : 'the target'));
 }
 done_testing();
