@@ -117,10 +117,47 @@ preflight_priority(int32 priority)
 				 errdetail("0 means that the node never leads.")));
 }
 
+/* A connection by the own conninfo: does it lead here, as a role that may? */
+static void
+check_reached(PeerConn *peer)
+{
+	char		err[BATON_ERROR_LEN];
+	char		here[64];
+	PGresult   *res = peer_query(peer, PREFLIGHT_MS,
+								 "SELECT c.system_identifier::text || ' ' || d.oid, r.rolreplication OR r.rolsuper, r.rolname "
+								 "FROM pg_control_system() c, pg_database d, pg_roles r "
+								 "WHERE d.datname = current_database() AND r.rolname = current_user",
+								 0, NULL, NULL, NULL, NULL, 0, err, sizeof(err));
+
+	snprintf(here, sizeof(here), UINT64_FORMAT " %u", GetSystemIdentifier(), MyDatabaseId);
+	if (res == NULL || PQntuples(res) != 1 || strcmp(PQgetvalue(res, 0, 0), here) != 0)
+	{
+		bool		failed = res == NULL;
+
+		peer_close(peer);
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the connection string of this node leads to another database"),
+				 failed ? errdetail("%s", err) : 0,
+				 errhint("It must name this server and this database, as the other nodes see them.")));
+	}
+	if (strcmp(PQgetvalue(res, 0, 1), "t") != 0)
+	{
+		char	   *role = pstrdup(PQgetvalue(res, 0, 2));
+
+		peer_close(peer);
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" in the connection string of this node lacks the REPLICATION attribute", role),
+				 errhint("The other nodes connect as this role: ALTER ROLE ... REPLICATION.")));
+	}
+}
+
 /*
  * The conninfo by which the others will reach this node must lead to this very
  * database.  Raises ERRCODE_INVALID_PARAMETER_VALUE if it cannot be parsed or
- * leads elsewhere, ERRCODE_CONNECTION_EXCEPTION if nobody answers.
+ * leads elsewhere, ERRCODE_CONNECTION_EXCEPTION if nobody answers,
+ * ERRCODE_INSUFFICIENT_PRIVILEGE if its role is not one for nodes.
  */
 void
 preflight_conninfo(const char *conninfo)
@@ -128,9 +165,7 @@ preflight_conninfo(const char *conninfo)
 	char	   *parse_error = NULL;
 	PQconninfoOption *options;
 	PeerConn   *peer;
-	PGresult   *res;
 	char		err[BATON_ERROR_LEN];
-	char		here[64];
 
 	if (conninfo == NULL || strlen(conninfo) >= BATON_CONNINFO_LEN)
 		ereport(ERROR,
@@ -155,22 +190,7 @@ preflight_conninfo(const char *conninfo)
 				 errmsg("this node cannot be reached by its own connection string"),
 				 errdetail("%s", err),
 				 errhint("The other nodes will use it, so it must name this server, this database and a role with the REPLICATION attribute.")));
-	res = peer_query(peer, PREFLIGHT_MS,
-					 "SELECT system_identifier::text || ' ' || d.oid FROM pg_control_system(), pg_database d "
-					 "WHERE d.datname = current_database()",
-					 0, NULL, NULL, NULL, NULL, 0, err, sizeof(err));
-	snprintf(here, sizeof(here), UINT64_FORMAT " %u", GetSystemIdentifier(), MyDatabaseId);
-	if (res == NULL || PQntuples(res) != 1 || strcmp(PQgetvalue(res, 0, 0), here) != 0)
-	{
-		bool		failed = res == NULL;
-
-		peer_close(peer);
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the connection string of this node leads to another database"),
-				 failed ? errdetail("%s", err) : 0,
-				 errhint("It must name this server and this database, as the other nodes see them.")));
-	}
+	check_reached(peer);
 	peer_close(peer);
 }
 

@@ -136,7 +136,9 @@ lock_tables(CopyContext *ctx, const CopyTable *tables, int n_tables,
 			if (rows->error != NULL)
 				ereport(ERROR,
 						(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-						 errmsg("could not lock the tables of the copy's source: %s", rows->error)));
+						 errmsg("could not lock the tables of the copy's source: %s", rows->error),
+						 strcmp(rows->sqlstate, "42501") != 0 ? 0 :
+						 errhint("Make the role in the source's conninfo a member of pg_read_all_data.")));
 			resetStringInfo(&sql);
 			n = 0;
 		}
