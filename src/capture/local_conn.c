@@ -179,6 +179,12 @@ start_connecting(const char *dbname, bool replication, const char *appname,
 	return conn;
 }
 
+/* Notices would go to this server's stderr, past its log. */
+static void
+ignore_notice(void *arg, const PGresult *res)
+{
+}
+
 PGconn *
 local_connect(const char *dbname, bool replication, const char *appname,
 			  const char *extra_options, char *err, size_t errlen)
@@ -191,6 +197,7 @@ local_connect(const char *dbname, bool replication, const char *appname,
 		local_error_line("out of memory", err, errlen);
 		return NULL;
 	}
+	PQsetNoticeReceiver(conn, ignore_notice, NULL);
 	PG_TRY();
 	{
 		connected = finish_connecting(conn, err, errlen);
