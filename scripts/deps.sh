@@ -22,6 +22,7 @@ missing() {
   command -v runuser >/dev/null || echo "util-linux  runuser"
   { command -v prove && has_perl Test::More && has_perl Time::HiRes; } >/dev/null || echo "perl  prove, Test::More"
   has_perl IPC::Run || echo "libipc-run-perl  IPC::Run"
+  command -v openssl >/dev/null || echo "openssl  openssl, for certificates of tests"
   bin=$(pg bindir || true)
   pgxs=$(pg pgxs || true)
   { [ -x "$bin/postgres" ] && [ -x "$bin/pgbench" ] && [ -x "$bin/pg_dump" ]; } || echo "postgresql-@N@  PostgreSQL server and its client programs"
