@@ -127,6 +127,7 @@ current_state(NodeShared *node, char *reason)
 static void
 wait_for_state(NodeShared *node, NodeState wanted)
 {
+	uint64		generation = node->generation;
 	char		told[BATON_REASON_LEN] = "";
 	char		reason[BATON_REASON_LEN];
 
@@ -136,6 +137,10 @@ wait_for_state(NodeShared *node, NodeState wanted)
 		if (reason[0] != '\0' && strcmp(reason, told) != 0)
 			ereport(NOTICE, (errmsg("%s", reason)));
 		strlcpy(told, reason, sizeof(told));
+		if (node_mine() != node || node->generation != generation)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("the node was given up by baton.leave_group() before it was ready")));
 		ConditionVariableTimedSleep(&node->state_cv, 100, PG_WAIT_EXTENSION);
 	}
 	ConditionVariableCancelSleep();

@@ -115,10 +115,14 @@ coordinator_exit(int code, Datum arg)
 	LWLockRelease(&node->log_lock);
 	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
 	node->lead_term = 0;
+	node->state = NODE_DOWN;
+	if (!c->down)
+		strlcpy(node->reason, "its coordinator has ended", BATON_REASON_LEN);
 	LWLockRelease(&node->state_lock);
 	SpinLockAcquire(&node->mutex);
 	node->capture_term = 0;
 	SpinLockRelease(&node->mutex);
+	ConditionVariableBroadcast(&node->state_cv);
 	for (int kind = WORKER_CAPTURE; kind < WORKER_KINDS; kind++)
 		if (c->workers[kind].handle != NULL)
 			TerminateBackgroundWorker(c->workers[kind].handle);

@@ -251,6 +251,39 @@ report(Coordinator *c, const ConsensusUpdate *u, ConsensusRole before)
 	}
 }
 
+/* Why this node may not lead: what may_lead() and the membership say against it. */
+static const char *
+why_not_lead(Coordinator *c)
+{
+	Member	   *me = membership_find(&c->control.membership, c->control.self);
+	char		error[BATON_ERROR_LEN];
+
+	SpinLockAcquire(&c->node->mutex);
+	strlcpy(error, c->node->apply_error, sizeof(error));
+	SpinLockRelease(&c->node->mutex);
+	if (error[0] != '\0')
+		return psprintf("Its applier has stopped: %s", error);
+	if (me == NULL || me->voter.joining)
+		return "It is no full member of the group yet.";
+	if (me->voter.type != CONSENSUS_ELECTABLE || me->voter.priority == 0)
+		return "Its type or its priority does not let it lead.";
+	return "It has commits of its own that the group does not have.";
+}
+
+static void
+answer_lost_promotion(Coordinator *c, ConsensusRefusal refusal)
+{
+	if (refusal == REFUSED_MAY_NOT_LEAD)
+		command_finish(c, false, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					   "this node may not lead", why_not_lead(c),
+					   "Promote another node, or see baton.status for what can be mended here.");
+	else
+		command_finish(c, false, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					   "this node was not elected",
+					   refusal ? consensus_refusal_text(refusal) : "no majority of the members answered",
+					   "If the primary is lost for good, baton.promote(force => true) takes over without a majority.");
+}
+
 /*
  * Feed one event and act on it.  Fills in the fields that every event has.
  */
@@ -305,10 +338,7 @@ coordinator_event(Coordinator *c, ConsensusEvent *e)
 	coordinator_open_gate_if_ready(c);
 	report(c, &u, before);
 	if (u.outcome == OUTCOME_LOST && c->command_id != 0 && node->command.kind == COMMAND_PROMOTE)
-		command_finish(c, false, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-					   "this node was not elected",
-					   u.refusal ? consensus_refusal_text(u.refusal) : "no majority of the members answered",
-					   "If the primary is lost for good, baton.promote(force => true) takes over without a majority.");
+		answer_lost_promotion(c, u.refusal);
 	c->next_tick = u.next_tick;
 }
 

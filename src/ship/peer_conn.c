@@ -22,7 +22,7 @@
  */
 #define PEER_OPTIONS \
 	"-c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0 " \
-	"-c idle_in_transaction_session_timeout=0 " \
+	"-c idle_in_transaction_session_timeout=0 -c search_path=pg_catalog " \
 	"-c default_transaction_isolation=read\\ committed " \
 	"-c default_transaction_deferrable=off -c DateStyle=ISO -c IntervalStyle=postgres " \
 	"-c bytea_output=hex -c extra_float_digits=1 -c jit=off"
