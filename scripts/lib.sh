@@ -46,7 +46,8 @@ child() { CHILDREN+=("$1"); }
 
 scratch_end() {
   local status=$? p f
-  trap - EXIT INT TERM
+  trap - EXIT
+  trap '' INT TERM   # make and timeout signal twice; the second must not end the cleaning
   for p in "${CHILDREN[@]:-}"; do [ -z "$p" ] || kill "$p" 2>/dev/null || true; done
   while read -r f; do
     # a test may have left it frozen
