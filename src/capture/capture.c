@@ -53,6 +53,10 @@
 
 /* Records appended or collected before a flush is due in any case. */
 #define BATCH_SIZE			(4 * 1024 * 1024)
+/* Time between two flushes while commits keep coming, in us, unless somebody waits:
+ * each costs an fsync on every node, and as many wake-ups.  A commit after a pause
+ * is flushed at once. */
+#define PACE_US				3000
 /* How long records of transactions in progress may wait for more, in ms. */
 #define LINGER_MS			20
 /* A status is repeated, after this and then ever longer times, up to the maximum:
@@ -87,6 +91,7 @@ typedef struct Capture
 	bool		diverged;		/* own commits among them: captured stays */
 	size_t		unflushed;		/* bytes appended since the last flush */
 	bool		unflushed_urgent;	/* a COMMIT, or a message, among them */
+	TimestampTz flushed_at;		/* the last flush of a commit */
 	TimestampTz collecting_since;	/* when the oldest unflushed record came, 0: none */
 	bool		reply_requested;
 	int			status_delay;	/* ms */
@@ -225,7 +230,10 @@ flush_log(Capture *c, StreamError *err)
 	StreamCode	code = STREAM_OK;
 
 	if (c->unflushed > 0)
+	{
 		code = node_log_flush(c->node, &c->writer, err);
+		c->flushed_at = GetCurrentTimestamp();
+	}
 	if (code == STREAM_OK)
 	{
 		c->unflushed = 0;
@@ -236,6 +244,14 @@ flush_log(Capture *c, StreamError *err)
 	return code;
 }
 
+/* Commits that are not flushed, though nobody waits and the last flush is fresh. */
+static bool
+may_pace(Capture *c, TimestampTz now)
+{
+	return c->node->capture_notify_lsn == InvalidXLogRecPtr &&
+		now >= c->flushed_at && now - c->flushed_at < PACE_US;
+}
+
 /*
  * What is received is to be settled now if somebody may wait for it (a commit) or
  * if it has become much or old.
@@ -244,7 +260,7 @@ static bool
 flush_is_due(Capture *c)
 {
 	if (c->builder.urgent || c->unflushed_urgent)
-		return true;
+		return !may_pace(c, GetCurrentTimestamp());
 	if (c->unflushed + c->builder.frame.len >= BATCH_SIZE)
 		return true;
 	return c->collecting_since != 0 &&
@@ -270,6 +286,9 @@ settle(Capture *c, StreamError *err)
 	}
 	if (code != STREAM_OK)
 		return code;
+	/* a commit that is held back for a moment is not in the log yet */
+	if (c->builder.urgent || c->unflushed_urgent)
+		return STREAM_OK;
 	if (!c->diverged)
 		c->captured = Max(c->captured, c->received);
 	if (c->captured > before)
@@ -511,7 +530,9 @@ wait_for_more(Capture *c)
 	long		timeout = TimestampDifferenceMilliseconds(now, c->next_status);
 	WaitEvent	event;
 
-	if (c->collecting_since != 0)
+	if (c->builder.urgent || c->unflushed_urgent)
+		timeout = Min(timeout, PACE_US / 1000);
+	else if (c->collecting_since != 0)
 		timeout = Min(timeout, LINGER_MS);
 	/* at least one: a deadline that rounds to zero would make this spin */
 	if (WaitEventSetWait(c->events, Max(timeout, 1), &event, 1, PG_WAIT_EXTENSION) == 1 &&

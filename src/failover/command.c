@@ -2,6 +2,7 @@
  * command.c - the planned failover, as the old primary runs it.
  *
  *   phase              what happens                          leaves it when
+ *     find target      clients go on                         the target streams and is fit
  *   1 stop clients     gate DRAIN, then HELD                 no writer is left, none is
  *                                                            between check and commit
  *   2 flush            WAL marker, flushed                   capture has passed the marker
@@ -35,6 +36,8 @@
 
 /* A target may be this far behind, in bytes, when the clients are stopped. */
 #define TARGET_NEAR		((uint64) 4 * 1024 * 1024)
+/* How long a target that is not within reach is looked for, in ms. */
+#define FIND_TARGET_MS	3000
 /* How long the new primary's TERM record is waited for, in ms. */
 #define CONFIRM_MS		10000
 /* Time for the caller's answer to leave the server before it is stopped, in ms. */
@@ -102,7 +105,7 @@ static void
 give_up(Coordinator *c, int sqlerrcode, const char *message, const char *detail, const char *hint)
 {
 	FailoverRun *f = &c->failover;
-	static const char *const names[] = {"", "stop clients", "flush", "failover command", "acknowledge",
+	static const char *const names[] = {"", "find target", "stop clients", "flush", "failover command", "acknowledge",
 	"stop replication", "shut down"};
 	FailoverPhase phase = f->phase;
 
@@ -184,47 +187,77 @@ choose_target(Coordinator *c)
 	return best;
 }
 
-static bool
-resolve_target(Coordinator *c)
+/*
+ * Who is to take over?  *unfit: why nobody can, *member then is who was meant,
+ * NULL if nobody was named.
+ */
+static Member *
+resolve_target(Coordinator *c, const char **unfit)
 {
 	CommandShared *cmd = &c->node->command;
 	Member	   *member;
 	PeerShared	peer;
-	const char *why;
 
+	*unfit = NULL;
 	if (cmd->target == 0)
 	{
 		member = choose_target(c);
 		if (member == NULL)
-		{
-			command_finish(c, false, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-						   "no replica can take over", NULL,
-						   "See baton.stat_replication for the state of each.");
-			return false;
-		}
+			*unfit = "None of the members is a replica within reach.";
+		return member;
 	}
-	else
+	member = membership_find(&c->control.membership, cmd->target);
+	if (member == NULL || member->voter.id == c->control.self)
 	{
-		member = membership_find(&c->control.membership, cmd->target);
-		if (member == NULL || member->voter.id == c->control.self)
-		{
-			command_finish(c, false, ERRCODE_INVALID_PARAMETER_VALUE,
-						   "the target must be another member of the group", NULL, NULL);
-			return false;
-		}
-		peer = peer_copy(c, member->voter.id);
-		why = unfit_target(c, member, &peer);
-		if (why != NULL)
-		{
-			command_finish(c, false, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-						   psprintf("node \"%s\" cannot take over", member->name), why,
-						   "See baton.stat_replication for its state.");
-			return false;
-		}
+		*unfit = "The target must be another member of the group.";
+		return NULL;
 	}
-	c->failover.target = member->voter.id;
-	strlcpy(c->failover.target_name, member->name, BATON_NAME_LEN);
-	return true;
+	peer = peer_copy(c, member->voter.id);
+	*unfit = unfit_target(c, member, &peer);
+	return member;
+}
+
+/* Would waiting change that the target is unfit? */
+static bool
+hopeless(Coordinator *c, const Member *member)
+{
+	if (member == NULL)
+		return c->node->command.target != 0 || c->control.membership.count < 2;
+	return member->voter.type != CONSENSUS_ELECTABLE || member->voter.priority == 0;
+}
+
+/*
+ * A replica that has just come back may need a moment until it streams again, so
+ * a target that is unfit is looked at for a while; clients go on meanwhile.
+ */
+static PollResult
+poll_find_target(Coordinator *c, uint64 now)
+{
+	FailoverRun *f = &c->failover;
+	const char *unfit;
+	Member	   *member;
+
+	/* a node that has just caught up need not wait for the next upkeep */
+	f->phase = PHASE_IDLE;
+	coordinator_welcome_joined(c);
+	f->phase = PHASE_FIND_TARGET;
+	member = resolve_target(c, &unfit);
+	if (unfit != NULL)
+	{
+		if (now < f->find_until && !hopeless(c, member))
+			return POLL_WAIT;
+		f->phase = PHASE_IDLE;
+		set_peer_notify(c, false);
+		command_finish(c, false, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					   member ? psprintf("node \"%s\" cannot take over", member->name) : "no replica can take over",
+					   unfit, "See baton.stat_replication for the state of each.");
+		return POLL_WAIT;
+	}
+	f->target = member->voter.id;
+	strlcpy(f->target_name, member->name, BATON_NAME_LEN);
+	coordinator_note(c, "failover", "begins a failover to \"%s\"", f->target_name);
+	INSTR_TIME_SET_CURRENT(f->step_start);
+	return POLL_DONE;
 }
 
 static bool
@@ -558,6 +591,7 @@ static const struct
 }			phases[] =
 {
 	[PHASE_IDLE] = {NULL, NULL},
+	[PHASE_FIND_TARGET] = {NULL, poll_find_target},
 	[PHASE_STOP_CLIENTS] = {NULL, poll_stop_clients},
 	[PHASE_FLUSH] = {enter_flush, poll_flush},
 	[PHASE_COMMAND] = {NULL, poll_command},
@@ -657,10 +691,6 @@ failover_start(Coordinator *c)
 		return;
 	}
 	memset(f, 0, sizeof(*f));
-	/* a node that has just caught up need not wait for the next upkeep */
-	coordinator_welcome_joined(c);
-	if (!resolve_target(c))
-		return;
 	if (prepared_transactions(c))
 	{
 		refuse_prepared(c);
@@ -669,10 +699,9 @@ failover_start(Coordinator *c)
 	f->attempt = (uint64) GetCurrentTimestamp();
 	f->after = cmd->after;
 	f->deadline = now + cmd->timeout_ms;
-	INSTR_TIME_SET_CURRENT(f->step_start);
-	coordinator_note(c, "failover", "begins a failover to \"%s\"", f->target_name);
+	f->find_until = Min(now + FIND_TARGET_MS, f->deadline);
 	set_peer_notify(c, true);
-	enter_phase(c, PHASE_STOP_CLIENTS);
+	enter_phase(c, PHASE_FIND_TARGET);
 	failover_poll(c, now);
 }
 

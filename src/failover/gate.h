@@ -30,6 +30,7 @@ extern void gate_shmem_init(void);
 extern PGDLLEXPORT void gate_set(NodeShared *node, GateState state);
 extern PGDLLEXPORT int gate_writers(Oid dboid, bool include_lock_holders);
 extern PGDLLEXPORT int gate_terminate_writers(Oid dboid);
+extern PGDLLEXPORT int gate_cancel_writers(Oid dboid);
 extern PGDLLEXPORT int gate_terminate_sessions(Oid dboid, pid_t except);
 extern PGDLLEXPORT bool gate_barrier_passed(Oid dboid);
 extern PGDLLEXPORT int gate_waiters(Oid dboid);

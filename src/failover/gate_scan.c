@@ -16,7 +16,7 @@
  *      the vote is on disk, gate_set(CLOSED): who waits is refused; and
  *      gate_terminate_sessions().
  *
- * A primary that must stop at once: gate_set(CLOSED), gate_terminate_writers()
+ * A primary that must stop at once: gate_set(CLOSED), gate_cancel_writers()
  * (a loop of nextval in plpgsql asks the gate only once per transaction), then
  * step 4.
  *
@@ -108,9 +108,9 @@ scan(Oid dboid, GatePredicate predicate, pid_t *pids, int max)
 	return n;
 }
 
-/* Send SIGTERM, as pg_terminate_backend() does; the number of those told. */
+/* Send a signal, as pg_terminate_backend() and pg_cancel_backend() do; the number of those told. */
 static int
-terminate(Oid dboid, GatePredicate predicate, pid_t except)
+send_signal(Oid dboid, GatePredicate predicate, pid_t except, int signal)
 {
 	pid_t	   *pids = palloc(sizeof(pid_t) * gate_slots());
 	int			n = scan(dboid, predicate, pids, gate_slots());
@@ -122,9 +122,9 @@ terminate(Oid dboid, GatePredicate predicate, pid_t except)
 			continue;
 		/* it may be gone by now */
 #ifdef HAVE_SETSID
-		if (kill(-pids[i], SIGTERM) == 0)
+		if (kill(-pids[i], signal) == 0)
 #else
-		if (kill(pids[i], SIGTERM) == 0)
+		if (kill(pids[i], signal) == 0)
 #endif
 			told++;
 	}
@@ -187,7 +187,17 @@ gate_waiters(Oid dboid)
 int
 gate_terminate_writers(Oid dboid)
 {
-	return terminate(dboid, writes_or_locks, 0);
+	return send_signal(dboid, writes_or_locks, 0, SIGTERM);
+}
+
+/*
+ * Cancel what those sessions are running; a session that is idle in its transaction
+ * stays, and is refused at its next write or its commit.  Returns how many were told.
+ */
+int
+gate_cancel_writers(Oid dboid)
+{
+	return send_signal(dboid, writes_or_locks, 0, SIGINT);
 }
 
 /*
@@ -198,7 +208,7 @@ gate_terminate_writers(Oid dboid)
 int
 gate_terminate_sessions(Oid dboid, pid_t except)
 {
-	return terminate(dboid, is_client, except);
+	return send_signal(dboid, is_client, except, SIGTERM);
 }
 
 /*

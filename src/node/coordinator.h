@@ -15,6 +15,7 @@
 typedef enum FailoverPhase
 {
 	PHASE_IDLE = 0,
+	PHASE_FIND_TARGET,
 	PHASE_STOP_CLIENTS,
 	PHASE_FLUSH,
 	PHASE_COMMAND,
@@ -30,6 +31,7 @@ typedef struct FailoverRun
 	uint16		target;
 	char		target_name[BATON_NAME_LEN];
 	FailoverAfter after;
+	uint64		find_until;		/* ms: then a target out of reach is refused */
 	uint64		drain_until;	/* ms: then running transactions are terminated */
 	uint64		deadline;		/* ms: then the attempt is void */
 	instr_time	step_start;

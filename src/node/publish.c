@@ -40,6 +40,20 @@ visible_state(const Coordinator *c)
 }
 
 /*
+ * Who leads, as far as this node knows.  A node that has handed over follows nobody
+ * any more, but its vote names who does, and clients are sent there.
+ */
+static uint16
+visible_leader(const Coordinator *c)
+{
+	if (c->consensus.role == ROLE_PRIMARY)
+		return c->control.self;
+	if (c->consensus.leader == 0 && c->control.intent == INTENT_DETACHED && c->control.door_closed)
+		return c->consensus.durable.voted_for;
+	return c->consensus.leader;
+}
+
+/*
  * Publish state, term and leader.  Wakes whoever waits for a change.
  */
 void
@@ -48,13 +62,14 @@ coordinator_publish(Coordinator *c)
 	NodeShared *node = c->node;
 	NodeState	state = visible_state(c);
 	bool		changed;
+	uint16		leader = visible_leader(c);
 
 	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
 	changed = node->state != state || node->term != c->consensus.durable.term ||
-		node->leader != c->consensus.leader || node->intent != c->control.intent;
+		node->leader != leader || node->intent != c->control.intent;
 	node->state = state;
 	node->term = c->consensus.durable.term;
-	node->leader = c->consensus.role == ROLE_PRIMARY ? c->control.self : c->consensus.leader;
+	node->leader = leader;
 	node->intent = c->control.intent;
 	if (!c->down)
 		strlcpy(node->reason, c->control.reason[0] ? c->control.reason : c->trouble, BATON_REASON_LEN);

@@ -85,8 +85,8 @@ note_end_of_reign(Coordinator *c)
 }
 
 /*
- * Close the gate at once, and for good: who writes is ended (a loop of nextval in
- * plpgsql asks the gate once per transaction only), and commits that had passed the
+ * Close the gate at once, and for good: what writers run is cancelled (a loop of
+ * nextval in plpgsql asks the gate once per transaction only), and commits that had passed the
  * gate are waited for, a moment: they hold up nothing but this process.
  */
 static void
@@ -95,7 +95,7 @@ slam_gate(Coordinator *c)
 	uint64		until = boot_ms() + SLAM_MS;
 
 	gate_set(c->node, GATE_CLOSED);
-	gate_terminate_writers(c->node->dboid);
+	gate_cancel_writers(c->node->dboid);
 	while (!gate_barrier_passed(c->node->dboid) && boot_ms() < until)
 		pg_usleep(1000);
 	c->own_end = GetXLogInsertRecPtr();
