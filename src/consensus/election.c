@@ -294,7 +294,8 @@ promote(Step *s)
 
 	if (c->role == ROLE_PRIMARY)
 		return;
-	if (c->role == ROLE_STOPPED || !s->e->may_lead || !quorum_may_lead(&c->members, c->self) ||
+	if (c->role == ROLE_STOPPED || !s->e->may_lead ||
+		!(s->e->force ? quorum_may_be_forced(&c->members, c->self) : quorum_may_lead(&c->members, c->self)) ||
 		(c->members.member[i].priority == 0 && !s->e->force))
 		refusal = REFUSED_MAY_NOT_LEAD;
 	else if (leader_alive(c, s->e->now) && !s->e->force)

@@ -70,6 +70,19 @@ quorum_may_lead(const ConsensusMembership *m, uint16_t id)
 }
 
 /*
+ * Can a person make this member lead?  It may be joining still: the group may have
+ * lost its primary in the moment between the end of its copy and its full
+ * membership, and what it has is complete (the caller's may_lead says so).
+ */
+bool
+quorum_may_be_forced(const ConsensusMembership *m, uint16_t id)
+{
+	const ConsensusMember *member = member_find(m, id);
+
+	return member != NULL && member->type == CONSENSUS_ELECTABLE && !member->detached;
+}
+
+/*
  * Is this member one of two voters, and may it lead on without the other's vote
  * if it led last?  Under RULE_DESIGNATED the designated member alone is a quorum,
  * so the other one never is.

@@ -21,6 +21,7 @@ typedef struct Step
 extern int	quorum_index(const ConsensusMembership *m, uint16_t id);
 extern bool quorum_votes(const ConsensusMembership *m, uint16_t id);
 extern bool quorum_may_lead(const ConsensusMembership *m, uint16_t id);
+extern bool quorum_may_be_forced(const ConsensusMembership *m, uint16_t id);
 extern bool quorum_solo(const ConsensusMembership *m, uint16_t id);
 extern bool quorum_won(const Consensus *c);
 

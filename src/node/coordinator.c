@@ -444,6 +444,7 @@ one_turn(Coordinator *c)
 	coordinator_supervise(c, now);
 	if (c->failover.phase == PHASE_IDLE)
 	{
+		coordinator_welcome_joined(c);
 		coordinator_upkeep(c);
 		coordinator_write_events(c);
 	}

@@ -99,36 +99,48 @@ coordinator_adopt_membership(Coordinator *c)
 }
 
 /*
+ * Has a joining member its copy, and has it caught up?  A node that was made
+ * primary by force before it was a full member is one.
+ */
+static bool
+has_joined(Coordinator *c, const Member *member, StreamPos flushed)
+{
+	PeerShared *peer;
+	bool		joined;
+
+	if (member->voter.id == c->control.self)
+		return true;
+	LWLockAcquire(&c->node->peer_lock, LW_SHARED);
+	peer = node_peer(c->node, member->voter.id);
+	joined = peer != NULL && peer->link == LINK_STREAMING &&
+		peer->state == NODE_REPLICA && peer->applied + CAUGHT_UP >= flushed;
+	LWLockRelease(&c->node->peer_lock);
+	return joined;
+}
+
+/*
  * Primary: a joining node that has its copy and has caught up becomes a full
  * member, one at a time.
  */
 void
 coordinator_welcome_joined(Coordinator *c)
 {
-	NodeShared *node = c->node;
-	Membership	m = c->control.membership;
-	StreamPos	flushed = node_log_tail(node).flushed;
+	const Membership *current = &c->control.membership;
+	StreamPos	flushed = node_log_tail(c->node).flushed;
 
 	if (c->consensus.role != ROLE_PRIMARY)
 		return;
-	for (int i = 0; i < m.count; i++)
+	for (int i = 0; i < current->count; i++)
 	{
-		Member	   *member = &m.members[i];
-		PeerShared *peer;
-		bool		ready;
+		Membership *m;
 
-		if (!member->voter.joining)
+		if (!current->members[i].voter.joining || !has_joined(c, &current->members[i], flushed))
 			continue;
-		LWLockAcquire(&node->peer_lock, LW_SHARED);
-		peer = node_peer(node, member->voter.id);
-		ready = peer != NULL && peer->link == LINK_STREAMING &&
-			peer->state == NODE_REPLICA && peer->applied + CAUGHT_UP >= flushed;
-		LWLockRelease(&node->peer_lock);
-		if (!ready)
-			continue;
-		member->voter.joining = 0;
-		if (coordinator_change_membership(c, &m))
-			coordinator_note(c, "member", "\"%s\" has caught up and is a full member", member->name);
+		m = palloc(sizeof(Membership));
+		*m = *current;
+		m->members[i].voter.joining = 0;
+		if (coordinator_change_membership(c, m))
+			coordinator_note(c, "member", "\"%s\" has caught up and is a full member", m->members[i].name);
 		return;
 	}
 }

@@ -90,6 +90,7 @@ publish_peers(Coordinator *c)
 {
 	NodeShared *node = c->node;
 	const Membership *m = &c->control.membership;
+	bool		joining = false;
 
 	LWLockAcquire(&node->peer_lock, LW_EXCLUSIVE);
 	SpinLockAcquire(&node->mutex);
@@ -104,6 +105,7 @@ publish_peers(Coordinator *c)
 	{
 		uint16		id = m->members[i].voter.id;
 
+		joining = joining || m->members[i].voter.joining;
 		if (id == c->control.self || node_peer(node, id) != NULL)
 			continue;
 		for (int k = 0; k < CONSENSUS_MAX_MEMBERS; k++)
@@ -115,6 +117,9 @@ publish_peers(Coordinator *c)
 			}
 		}
 	}
+	/* the coordinator makes it a full member when its place is near */
+	if (c->failover.phase == PHASE_IDLE)
+		node->peer_notify = joining;
 	SpinLockRelease(&node->mutex);
 	LWLockRelease(&node->peer_lock);
 }

@@ -161,7 +161,6 @@ coordinator_upkeep(Coordinator *c)
 	renew_marks(c);
 	remove_old_segments(c);
 	check_divergence(c);
-	coordinator_welcome_joined(c);
 	if (++c->upkeep_turn % SLOT_CHECK_TURNS == 0)
 		check_slot(c);
 }
