@@ -294,6 +294,19 @@ is_last_part(const Record *part)
 	return last;
 }
 
+/* The record being put together, if *together, does not go on.  That may happen to
+ * those of other transactions, whose frames are not all read here. */
+static void
+drop_half(Applier *a, OpenTransaction *txn, bool *together)
+{
+	if (*together && a->record.len >= RECORD_HEADER_LEN + 4 &&
+		stream_load_u32(a->record.data + RECORD_HEADER_LEN) == txn->xid)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("the stream lacks the end of a record of transaction %u", txn->xid)));
+	*together = false;
+}
+
 /* One frame of a collected transaction; true: its COMMIT was met.  *together: a
  * record in PARTs is being put together. */
 static bool
@@ -322,6 +335,12 @@ apply_collected_frame(Applier *a, OpenTransaction *txn, const FrameHeader *h,
 			*together = false;
 			r = whole;
 		}
+		else if (r.type != RECORD_MEMBERSHIP)
+		{
+			/* an ABORT ended what the frame began in */
+			skip_parts = false;
+			drop_half(a, txn, together);
+		}
 		if (apply_collected_record(a, txn, &r))
 			return true;
 	}
@@ -347,7 +366,7 @@ apply_collected(Applier *a, OpenTransaction *txn)
 		if (code != STREAM_OK)
 			raise_stream_error(code, &err);
 		if (f->start != expected)
-			together = false;
+			drop_half(a, txn, &together);
 		if (apply_collected_frame(a, txn, &h, records, f->mid_record && !together, &together))
 			break;
 		expected = frame_end(&h);
