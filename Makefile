@@ -25,9 +25,7 @@ override with_llvm = no
 
 # Two databases of one server make a group, so the tests share one order.
 REGRESS = $(shell cat test/regress.list 2>/dev/null)
-REGRESS_OPTS = --dbname=baton_regress_a,baton_regress_b
 ISOLATION = $(sort $(basename $(notdir $(wildcard test/isolation/specs/*.spec))))
-ISOLATION_OPTS = --inputdir=test/isolation
 TAP_TESTS = $(if $(wildcard test/t/*.pl),1)
 PROVE_TESTS = test/t/*.pl
 EXTRA_CLEAN = .build-flags
@@ -46,6 +44,9 @@ $(filter-out $(SCRIPTED),$(or $(MAKECMDGOALS),all)):
 else
 include $(PGXS)
 PROVE_FLAGS += -I test/perl
+# PGXS names one database for all; these are read when a recipe runs, so they win.
+REGRESS_OPTS = --dbname=baton_regress_a,baton_regress_b
+ISOLATION_OPTS = --inputdir=test/isolation --dbname=baton_isolation
 
 sql/baton--1.0.sql: $(SQL_PARTS)
 	cat $^ > $@

@@ -14,6 +14,7 @@
 PASSED=0 FAILED=0 SKIPPED=0
 ONLY=("$@")
 SUITE_LIMIT=${SUITE_LIMIT:-900}   # seconds
+LONGEST=050_join_under_load
 LOGS=$(mktemp -d /tmp/baton-check.XXXXXX)
 chmod 755 "$LOGS"
 
@@ -42,22 +43,38 @@ line() { printf '  %-34s %-8s %5s %7s s\n' "$@"; }
 
 # suite NAME command...
 suite() {
-  local name=$1 log t status=0 p f s
+  wanted "$1" || return 0
+  suite_run "$@"
+  suite_report "$1"
+}
+
+log_of() { echo "$LOGS/${1//\//-}.log"; }
+
+# Runs it, and keeps its exit status and time beside its log.
+suite_run() {
+  local log t status=0
+  log=$(log_of "$1")
   shift
-  wanted "$name" || return 0
-  log=$LOGS/${name//\//-}.log
   t=$(now_ms)
   ("$@") >"$log" 2>&1 || status=$?
+  echo "$status $(seconds_since "$t")" >"$log.status"
+}
+
+suite_report() {
+  local name=$1 log status took p f s
+  log=$(log_of "$name")
+  read -r status took <"$log.status"
+  rm "$log.status"
   read -r p f s < <(count "$log")
   [ $status != 124 ] || echo "stopped after $SUITE_LIMIT s" >>"$log"
   # a crash, a bad plan, or a suite in which nothing ran
   if { [ $status != 0 ] && [ "$f" = 0 ]; } || [ $((p + f + s)) = 0 ]; then f=$((f + 1)); fi
   PASSED=$((PASSED + p)) FAILED=$((FAILED + f)) SKIPPED=$((SKIPPED + s))
   if [ "$f" = 0 ]; then
-    line "$name" ok "$p" "$(seconds_since "$t")"
+    line "$name" ok "$p" "$took"
     [ "$s" = 0 ] || { say "    $s skipped:"; grep '# SKIP' "$log" | sed 's/^/    /'; }
   else
-    line "$name" FAILED "$f" "$(seconds_since "$t")"
+    line "$name" FAILED "$f" "$took"
     say "    ... $log"
     grep -vE '^ok [0-9]+' "$log" | tail -n 25 | sed 's/^/    | /'
   fi
@@ -135,10 +152,13 @@ if [ $FAILED = 0 ]; then
   if wanted regress || wanted isolation; then server 1; fi
   suite regress run_regress
   if [ -n "$(specs)" ]; then suite isolation run_isolation; else skip isolation 'there are no specs'; fi
+  # the longest one mostly waits, and runs beside the others
+  if wanted "tap/$LONGEST"; then suite_run "tap/$LONGEST" run_tap "$LONGEST" & beside=$!; fi
   for f in "$ROOT"/test/t/*.pl; do
     name=$(basename "$f" .pl)
-    suite "tap/$name" run_tap "$name"
+    [ "$name" = "$LONGEST" ] || suite "tap/$name" run_tap "$name"
   done
+  if wanted "tap/$LONGEST"; then wait $beside; suite_report "tap/$LONGEST"; fi
 fi
 
 [ $FAILED != 0 ] || rm -rf "$LOGS"
