@@ -69,9 +69,12 @@ sub stops
 	like($n2->run('select error from baton.stat_apply'), $like, "$name: so does baton.stat_apply");
 	ok(eventually(sub { $n1->run("select coalesce(string_agg(error, ''), '') from baton.stat_replication") =~ $like }), "$name: and the primary knows");
 	is($n2->run("select count(*) from later where id = $marker"), 0, "$name: what comes behind it waits");
-	my $r = $n1->try("select * from baton.failover('n2')");
-	is($r->{ok}, 0, "$name: a failover to it is refused");
-	like("$r->{text}", $like, "$name: with the reason");
+	if ($marker % 5 == 1)    # not each time: it is waited some seconds for a better state
+	{
+		my $r = $n1->try("select * from baton.failover('n2')");
+		is($r->{ok}, 0, "$name: a failover to it is refused");
+		like($r->{text}, $like, "$name: with the reason");
+	}
 	is($n1->state, 'primary', "$name: the primary goes on");
 
 	tamper(@mend);
