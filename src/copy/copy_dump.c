@@ -122,18 +122,23 @@ copy_service_write(CopyContext *ctx)
 /*
  * Dump the source under ctx->snapshot into ctx->dump.  Data of unlogged tables stays
  * behind, as on a physical standby; subscriptions would draw the same data twice.
+ *
+ * The jobs of a parallel dump take their locks without waiting, and fail when
+ * somebody queues for an exclusive lock on their table at that moment; a dump with
+ * one job has all its locks from the start.  So every second attempt uses one.
  */
 void
 copy_dump(CopyContext *ctx)
 {
 	char	   *argv[20];
 	int			n = 0;
+	int			jobs = ctx->attempt % 2 == 0 ? 1 : baton_copy_jobs;
 
 	copy_progress_phase(ctx, "dumping");
 	argv[n++] = "pg_dump";
 	argv[n++] = "--format=directory";
 	argv[n++] = "--compress=1";
-	argv[n++] = psprintf("--jobs=%d", baton_copy_jobs);
+	argv[n++] = psprintf("--jobs=%d", jobs);
 	argv[n++] = psprintf("--snapshot=%s", ctx->snapshot);
 	argv[n++] = psprintf("--file=%s", ctx->dump);
 	argv[n++] = "--no-subscriptions";

@@ -3,7 +3,7 @@
  *
  * It runs in the joining database while the control file says INTENT_COPYING.
  * One attempt, from top to bottom; an error anywhere ends the attempt, and the
- * next one starts over after 5 s, then 10, up to 60:
+ * next one starts over after 1 s, then 2, up to 60:
  *
  *	 connect       loopback; with what an interrupted attempt left removed (copy_clean.c)
  *	 P0            the primary says where in the stream the copy begins: in front of
@@ -78,7 +78,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define FIRST_RETRY_MS		5000
+#define FIRST_RETRY_MS		1000
 #define LAST_RETRY_MS		60000
 #define SLOT_WAIT_MS		10000
 
