@@ -80,6 +80,26 @@ note_own_frames(const FrameHeader *h, void *arg)
 		scan->own_lsn = h->source_lsn;
 }
 
+/*
+ * Has a flush of the log failed since the server started?  What could not be
+ * written looks fine in the kernel's cache all the same, and the next flush would
+ * succeed: so the log is taken up again only when a person has restarted the server.
+ */
+static bool
+flush_has_failed(Coordinator *c)
+{
+	bool		broken;
+
+	LWLockAcquire(&c->node->log_lock, LW_SHARED);
+	broken = c->node->tail.broken;
+	LWLockRelease(&c->node->log_lock);
+	if (broken)
+		stay_down(c, "its stream log could not be flushed to disk",
+				  "What was written last may be lost, although it can still be read.",
+				  "Look after the disk, then restart the server.");
+	return broken;
+}
+
 static bool
 open_log(Coordinator *c)
 {
@@ -90,6 +110,8 @@ open_log(Coordinator *c)
 	uint64		cut = 0;
 	char		directory[MAXPGPATH];
 
+	if (flush_has_failed(c))
+		return false;
 	node_log_directory(node, directory, sizeof(directory));
 	if (stream_log_open(directory, c->control.known_flushed, c->control.known_flushed,
 						c->control.base_last_start, c->control.base_last_term,
