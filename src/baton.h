@@ -10,7 +10,6 @@
 #include "settings.h"
 #include "shared_state.h"
 
-#define BATON_VERSION			"1.0"
 #define BATON_PROTOCOL_VERSION	1
 
 /* in baton.c: true if loaded through shared_preload_libraries; else the SQL

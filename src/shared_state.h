@@ -233,7 +233,6 @@ typedef struct NodeShared
 	/* ---- applier: applier writes, spinlock ---- */
 	bool		applier_running;
 	StreamPos	applied;		/* all before it is in the tables, and visible */
-	StreamPos	applied_commit; /* COMMIT applied or skipped last: cutting the log behind it loses nothing */
 	StreamPos	apply_keep;		/* frames from here on may be needed by a restarted applier */
 	TimestampTz applied_commit_time;	/* of the last applied commit, 0 none */
 	uint64		applied_txns;

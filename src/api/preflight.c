@@ -240,20 +240,7 @@ api_conninfo_public(const char *conninfo)
 			continue;
 		if (out.len > 0)
 			appendStringInfoChar(&out, ' ');
-		appendStringInfo(&out, "%s=", o->keyword);
-		if (o->val[strcspn(o->val, " '\\")] == '\0')
-			appendStringInfoString(&out, o->val);
-		else
-		{
-			appendStringInfoChar(&out, '\'');
-			for (const char *p = o->val; *p; p++)
-			{
-				if (*p == '\'' || *p == '\\')
-					appendStringInfoChar(&out, '\\');
-				appendStringInfoChar(&out, *p);
-			}
-			appendStringInfoChar(&out, '\'');
-		}
+		peer_append_option(&out, o->keyword, o->val);
 	}
 	PQconninfoFree(options);
 	return out.data;

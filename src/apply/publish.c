@@ -72,7 +72,6 @@ applier_publish(Applier *a, StreamPos pos, int n_txns, uint64 n_rows, TimestampT
 	moved = pos > node->applied;
 	if (moved)
 		node->applied = pos;
-	node->applied_commit = a->done;
 	node->apply_keep = keep;
 	node->applied_txns += n_txns;
 	node->applied_rows += n_rows;

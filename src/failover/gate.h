@@ -33,7 +33,6 @@ extern PGDLLEXPORT int gate_terminate_writers(Oid dboid);
 extern PGDLLEXPORT int gate_cancel_writers(Oid dboid);
 extern PGDLLEXPORT int gate_terminate_sessions(Oid dboid, pid_t except);
 extern PGDLLEXPORT bool gate_barrier_passed(Oid dboid);
-extern PGDLLEXPORT int gate_waiters(Oid dboid);
 
 /* ---- for anybody who has to say where to go ---- */
 

@@ -8,23 +8,7 @@
 
 #include "lib/stringinfo.h"
 #include "libpq-fe.h"
-
-static void
-append_value(StringInfo out, const char *value)
-{
-	bool		quote = value[0] == '\0' || strpbrk(value, " \t\n'\\") != NULL;
-
-	if (quote)
-		appendStringInfoChar(out, '\'');
-	for (const char *p = value; *p; p++)
-	{
-		if (*p == '\'' || *p == '\\')
-			appendStringInfoChar(out, '\\');
-		appendStringInfoChar(out, *p);
-	}
-	if (quote)
-		appendStringInfoChar(out, '\'');
-}
+#include "ship/peer_conn.h"
 
 /* Append the address in a conninfo; nothing if it cannot be parsed. */
 static void
@@ -40,8 +24,8 @@ append_address(StringInfo out, const char *conninfo)
 		{
 			if (o->val == NULL || strcmp(o->keyword, parts[i]) != 0)
 				continue;
-			appendStringInfo(out, " %s=", o->keyword);
-			append_value(out, o->val);
+			appendStringInfoChar(out, ' ');
+			peer_append_option(out, o->keyword, o->val);
 		}
 	PQconninfoFree(options);
 }

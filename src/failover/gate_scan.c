@@ -154,12 +154,6 @@ commits(const GateBackend *backend)
 }
 
 static bool
-waits(const GateBackend *backend)
-{
-	return backend->mark == MARK_WAITING;
-}
-
-static bool
 is_client(const GateBackend *backend)
 {
 	return backend->session == SESSION_CLIENT;
@@ -174,13 +168,6 @@ int
 gate_writers(Oid dboid, bool include_lock_holders)
 {
 	return scan(dboid, include_lock_holders ? writes_or_locks : writes, NULL, 0);
-}
-
-/* Number of statements that wait at the gate. */
-int
-gate_waiters(Oid dboid)
-{
-	return scan(dboid, waits, NULL, 0);
 }
 
 /* End the sessions that gate_writers(dboid, true) counts; returns how many were told. */

@@ -341,3 +341,21 @@ peer_query(PeerConn *peer, int timeout_ms, const char *sql,
 	peer_note_failure(peer, err, errlen);
 	return NULL;
 }
+
+void
+peer_append_option(StringInfo out, const char *keyword, const char *value)
+{
+	bool		quote = value[0] == '\0' || strpbrk(value, " \t\n'\\") != NULL;
+
+	appendStringInfo(out, "%s=", keyword);
+	if (quote)
+		appendStringInfoChar(out, '\'');
+	for (const char *p = value; *p; p++)
+	{
+		if (*p == '\'' || *p == '\\')
+			appendStringInfoChar(out, '\\');
+		appendStringInfoChar(out, *p);
+	}
+	if (quote)
+		appendStringInfoChar(out, '\'');
+}

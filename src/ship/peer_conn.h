@@ -26,6 +26,7 @@
 
 #include "postgres.h"
 
+#include "lib/stringinfo.h"
 #include "libpq-fe.h"
 
 #define PEER_APPLICATION_NAME "baton peer"
@@ -83,6 +84,9 @@ extern bool peer_usable(const PeerConn *peer);
 
 /* Close and free; NULL is allowed. */
 extern void peer_close(PeerConn *peer);
+
+/* Append keyword=value as a conninfo has it, quoted where it must be. */
+extern void peer_append_option(StringInfo out, const char *keyword, const char *value);
 
 /*
  * libpq's messages end in newlines and may have several lines: copy one into
