@@ -103,8 +103,9 @@ coordinator_adopt_membership(Coordinator *c)
  * primary by force before it was a full member is one.
  */
 static bool
-has_joined(Coordinator *c, const Member *member, StreamPos flushed)
+has_joined(Coordinator *c, const Member *member)
 {
+	StreamPos	flushed = node_log_tail(c->node).flushed;
 	PeerShared *peer;
 	bool		joined;
 
@@ -126,7 +127,6 @@ void
 coordinator_welcome_joined(Coordinator *c)
 {
 	const Membership *current = &c->control.membership;
-	StreamPos	flushed = node_log_tail(c->node).flushed;
 
 	if (c->consensus.role != ROLE_PRIMARY)
 		return;
@@ -134,7 +134,7 @@ coordinator_welcome_joined(Coordinator *c)
 	{
 		Membership *m;
 
-		if (!current->members[i].voter.joining || !has_joined(c, &current->members[i], flushed))
+		if (!current->members[i].voter.joining || !has_joined(c, &current->members[i]))
 			continue;
 		m = palloc(sizeof(Membership));
 		*m = *current;
