@@ -7,6 +7,8 @@
  */
 #include "baton.h"
 
+#include <time.h>
+
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "failover/gate.h"
@@ -27,6 +29,15 @@ shared_state_size(void)
 {
 	return add_size(offsetof(BatonShared, nodes),
 					mul_size(baton_max_nodes, sizeof(NodeShared)));
+}
+
+uint64
+boot_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return (uint64) t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 static void
@@ -53,6 +64,8 @@ node_slot_init(NodeShared *node, int tranche)
 	ConditionVariableInit(&node->command_cv);
 	ConditionVariableInit(&node->captured_cv);
 	ConditionVariableInit(&node->watch_cv);
+	ConditionVariableInit(&node->committed_cv);
+	pg_atomic_init_u64(&node->lease_until, LEASE_UNLIMITED);
 	pg_atomic_init_u32(&node->gate, GATE_CLOSED);
 	pg_atomic_init_u32(&node->door_closed, 0);
 	SpinLockInit(&node->mutex);

@@ -97,6 +97,8 @@ typedef struct PeerShared
 	NodeState	state;			/* peer's state as last reported */
 	uint64		led_term;		/* term whose TERM record the peer, as primary, has flushed; 0 none */
 	TimestampTz last_reply;		/* 0 never */
+	uint64		heard_term;		/* term led when ... */
+	uint64		heard_sent;		/* ... the latest sign of life that it has answered was sent, boot_ms() */
 	TimestampTz flush_waits_since;	/* since when it lacks something that is flushed here; 0 nothing */
 	TimestampTz apply_waits_since;	/* the same for what it has applied */
 	TimestampTz applied_at;		/* commit time of the last transaction it has applied, 0 unknown */
@@ -192,10 +194,13 @@ typedef struct NodeShared
 	char		reason[BATON_REASON_LEN];	/* why detached, down, unknown */
 	NodeIntent	intent;
 	uint64		lead_term;		/* PRIMARY: the own term once its TERM record is flushed, else 0 */
+	StreamPos	lead_start;		/* PRIMARY: end of that TERM record's frame */
 	ConditionVariable state_cv;	/* broadcast after each change of the above */
 
 	/* ---- gate: coordinator writes ---- */
 	pg_atomic_uint32 gate;		/* GateState */
+	pg_atomic_uint64 lease_until;	/* boot_ms() up to which commits count; LEASE_UNLIMITED: always;
+									 * looked at before each commit and after it */
 	ConditionVariable gate_cv;	/* broadcast at each change */
 	pg_atomic_uint32 door_closed;	/* 1: ordinary roles may not connect (detached after failover) */
 	char		session_token[40];	/* copy's restore sessions show it; "" none. state_lock */
@@ -256,6 +261,30 @@ typedef struct NodeShared
 	uint64		heard_term;
 	uint16		heard_leader;
 	TimestampTz heard_at;
+
+	/*
+	 * The promise given to that primary, and the longest lease that the control file
+	 * covers.  Receivers give it with log_lock held (shared) and append_term checked,
+	 * and only if its lease is no longer than promise_ms: a vote, which is given with
+	 * log_lock held exclusively, sees it or comes before it.  Spinlock.
+	 */
+	ConsensusPromise promise;
+	uint32		promise_ms;		/* coordinator writes, after the control file */
+	uint32		promise_asked;	/* receiver: a lease longer than that was stated; 0 none */
+
+	/* ---- commitment, for the current term; spinlock ----
+	 * On the primary the shipper computes it from what voters have flushed; a replica
+	 * has it from the primary.  Frames before `committed` are on a majority's disks. */
+	uint64		committed_term;
+	StreamPos	committed;
+	ConditionVariable committed_cv;
+
+	/* ---- acknowledged own commits: capture writes, spinlock ----
+	 * WAL positions: what the group's ack_policy asks for is met for own commits that
+	 * end at or before them. */
+	XLogRecPtr	acked_write;
+	XLogRecPtr	acked_flush;
+	XLogRecPtr	acked_apply;
 	char		sync_error[BATON_REASON_LEN];	/* "" or why this log cannot follow the primary's:
 												 * the coordinator detaches the node for it */
 
@@ -294,6 +323,9 @@ typedef struct BatonShared
 	uint64		generation;		/* of the slot taken last; under lock */
 	NodeShared	nodes[FLEXIBLE_ARRAY_MEMBER];
 } BatonShared;
+
+/* milliseconds on CLOCK_BOOTTIME, which goes on while the machine sleeps */
+extern uint64 boot_ms(void);
 
 extern BatonShared *baton_shared;	/* NULL if not preloaded */
 

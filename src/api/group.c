@@ -194,6 +194,7 @@ baton_create_group(PG_FUNCTION_ARGS)
 	control->self = 1;
 	control->intent = INTENT_ACTIVE;
 	control->was_primary = true;
+	control->membership_committed = true;
 	control->own_floor = GetXLogInsertRecPtr();
 	control->membership.version = 1;
 	control->membership.next_id = 2;
@@ -246,6 +247,7 @@ become_member(NodeShared *node, const GroupInfo *group, const char *name,
 {
 	ControlData *control = new_control();
 	uint16		id = member_add(group, name, conninfo, type, priority, &control->membership);
+	control->membership_committed = true;
 
 	memcpy(control->group_id, group->group_id, sizeof(control->group_id));
 	strlcpy(control->group_name, group->group_name, BATON_NAME_LEN);

@@ -169,6 +169,9 @@ dispatch(Step *s)
 		case EV_FAILOVER_SEEN:
 			failover_seen(s);
 			break;
+		case EV_HEARD:
+		case EV_MEMBERSHIP_COMMITTED:
+			break;
 	}
 }
 
@@ -297,6 +300,12 @@ consensus_refusal_text(ConsensusRefusal refusal)
 			return "the failover was given up";
 		case REFUSED_MAY_NOT_LEAD:
 			return "this node may not lead";
+		case REFUSED_STARTING:
+			return "a member has just been restarted, and waits out what it may have promised";
+		case REFUSED_HOLDING:
+			return "a member that is as good stands itself";
+		case REFUSED_REMOVED:
+			return "this node is no member of the group any more";
 	}
 	return "?";
 }

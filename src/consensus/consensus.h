@@ -92,13 +92,15 @@ typedef struct ConsensusMember
 	uint8_t		type;			/* ConsensusType */
 	uint8_t		joining;		/* still copying or behind: no vote yet */
 	uint8_t		detached;		/* counts in the group's size, does not vote */
+	uint16_t	order;			/* place of its name among the members' names, 0 first */
 	int32_t		priority;		/* 0: never leads */
 } ConsensusMember;
 
 typedef struct ConsensusMembership
 {
 	uint8_t		rule;			/* ConsensusRule */
-	uint16_t	designated;
+	bool		paused;			/* no candidacies by timeout */
+	uint16_t	designated;		/* DESIGNATED, PREFERRED: that member; 0 while it moves: both are needed */
 	int			count;
 	ConsensusMember member[CONSENSUS_MAX_MEMBERS];
 } ConsensusMembership;
@@ -129,7 +131,10 @@ typedef enum ConsensusRefusal
 	REFUSED_LEADER_ALIVE,		/* the voter hears a primary: see `leader` */
 	REFUSED_NO_VOTER,			/* asked does not vote (detached, joining, stopped) */
 	REFUSED_ATTEMPT_VOID,		/* that failover was given up */
-	REFUSED_MAY_NOT_LEAD		/* never sent: this node itself cannot stand (see may_lead) */
+	REFUSED_MAY_NOT_LEAD,		/* never sent: this node itself cannot stand (see may_lead) */
+	REFUSED_STARTING,			/* the voter has restarted, and waits out what it may have promised */
+	REFUSED_HOLDING,			/* pre-vote: the voter is as good or better, and stands itself */
+	REFUSED_REMOVED				/* the candidate is no member (any more) */
 } ConsensusRefusal;
 
 /* ---- state ---- */
@@ -139,7 +144,20 @@ typedef struct ConsensusDurable
 {
 	uint64_t	term;			/* highest term seen */
 	uint16_t	voted_for;		/* whom this node voted for in `term`, 0 nobody */
+	uint32_t	promise_ms;		/* longest lease that it has ever promised to respect */
 } ConsensusDurable;
+
+/*
+ * A promise: until then (own clock, ms) this node gives its vote to nobody else, and
+ * does not lead itself, whatever its own settings say.  It comes with each sign of
+ * life of a primary, which states its lease, and with each vote.
+ */
+typedef struct ConsensusPromise
+{
+	uint64_t	term;
+	uint16_t	leader;			/* 0: none given */
+	uint64_t	until;
+} ConsensusPromise;
 
 typedef enum ConsensusRole
 {
@@ -155,14 +173,23 @@ typedef enum ConsensusCampaign	/* why a CANDIDATE is one */
 	CAMPAIGN_NONE = 0,
 	CAMPAIGN_RESUME,			/* led before its restart */
 	CAMPAIGN_PROMOTE,			/* a person asked */
-	CAMPAIGN_TRANSFER			/* a planned failover names it */
+	CAMPAIGN_TRANSFER,			/* a planned failover names it */
+	CAMPAIGN_ELECT				/* no primary is heard any more */
 } ConsensusCampaign;
 
 typedef struct ConsensusConfig
 {
-	uint32_t	election_timeout;	/* ms; also how long a primary counts as heard */
+	uint32_t	election_timeout;	/* ms; how long a primary counts as heard, and the lease it asks for */
 	uint32_t	retry_interval;		/* ms between repeated requests */
 } ConsensusConfig;
+
+/*
+ * How long a voter keeps a promise of `lease` ms on its own clock, and a restarted
+ * one waits: longer than the lease by more than two clocks can drift apart in it.
+ */
+#define CONSENSUS_PROMISE_MS(lease) ((uint64_t) (lease) + (lease) / 16 + 10)
+
+#define LEASE_UNLIMITED UINT64_MAX
 
 /* A planned failover, as the old primary sees it. */
 typedef struct ConsensusTransfer
@@ -212,6 +239,29 @@ typedef struct Consensus
 	uint64_t	seek_next;		/* UNKNOWN: time to resume, or to ask who leads */
 
 	ConsensusTransfer transfer; /* old primary's side; kept after the vote, to be looked at */
+
+	/* ---- leases ---- */
+	ConsensusPromise promise;	/* the latest that this node has given */
+	uint64_t	no_vote_until;	/* own clock; restarted: neither votes nor stands before */
+	uint64_t	heard[CONSENSUS_MAX_MEMBERS];	/* PRIMARY, by index in members: when the latest sign of
+												 * life that this member has answered was sent, 0 none */
+	uint64_t	lease_until;	/* PRIMARY: own clock, LEASE_UNLIMITED; 0 not had yet */
+	uint64_t	lease_wait_until;	/* PRIMARY without a first lease: gives up then */
+
+	/*
+	 * A change of members that is not known to be committed: what was in force
+	 * before it.  The lease must hold under both, nobody leads alone unless both
+	 * allow it.
+	 */
+	bool		has_before;
+	ConsensusMembership before;
+
+	/* ---- elections ---- */
+	ConsensusPlace floor;		/* votes for no log that ends before it (a copy replaces one) */
+	uint64_t	leaderless_since;	/* since when no primary is heard */
+	uint64_t	stand_at;		/* when to stand for election, 0 not */
+	uint16_t	last_leader;	/* whose silence this is, 0 unknown */
+	uint16_t	fetch_from;		/* member that has more and cannot lead, 0 none */
 } Consensus;
 
 /* ---- messages between members ---- */
@@ -240,6 +290,8 @@ typedef struct ConsensusMessage
 	uint16_t	leader;			/* primary of leader_term that the sender hears (or is), 0 none */
 	uint64_t	leader_term;
 	uint16_t	release_from;	/* VOTE_REQUEST in a transfer: the old primary has voted */
+	uint32_t	lease;			/* VOTE_REQUEST: what the voter is to promise, ms */
+	uint64_t	sent;			/* VOTE_REQUEST: sender's clock; its answers give it back */
 } ConsensusMessage;
 
 /*
@@ -247,13 +299,13 @@ typedef struct ConsensusMessage
  *
  *    0 version (1)        8 release_from     48 attempt
  *    1 type              10 leader           56 leader_term
- *    2 granted | pre<<1  12 reserved, 0      64 reserved, 0
+ *    2 granted | pre<<1  12 lease            64 sent
  *    3 refusal           16 term
  *    4 from              24 ask_term
  *    6 to                32 place (term, pos)
  *
- * Valid: length and version fit, type and refusal are known, no other flag and
- * no reserved byte is set, from and to are different members.  decode returns
+ * Valid: length and version fit, type and refusal are known, no other flag is
+ * set, from and to are different members.  decode returns
  * false for anything else; whether the message makes sense is for the core.
  */
 #define CONSENSUS_MESSAGE_LEN 72
@@ -274,7 +326,9 @@ typedef enum ConsensusEventType
 	EV_PROMOTE,					/* a person asks; force: without a majority */
 	EV_FAILOVER_BEGIN,			/* primary: FAILOVER record is flushed; log is its end */
 	EV_FAILOVER_ABANDON,		/* primary: given up before the deadline */
-	EV_FAILOVER_SEEN			/* target: all up to FAILOVER (incl.) is applied */
+	EV_FAILOVER_SEEN,			/* target: all up to FAILOVER (incl.) is applied */
+	EV_HEARD,					/* primary: `leader` has answered a sign of life of `term` sent at `sent` */
+	EV_MEMBERSHIP_COMMITTED		/* the members in force are: `before` counts no more */
 } ConsensusEventType;
 
 typedef struct ConsensusEvent
@@ -283,6 +337,9 @@ typedef struct ConsensusEvent
 	uint64_t	now;			/* ms, CLOCK_BOOTTIME */
 	ConsensusPlace log;			/* end of own log, flushed; set in every event */
 	bool		may_lead;		/* set in every event: applier runs, not copying, ... */
+	uint32_t	random;			/* set in every event */
+	ConsensusPlace floor;		/* set in every event, see Consensus */
+	ConsensusPromise promise;	/* set in every event: the latest that a receiver has given */
 	bool		was_primary;	/* START */
 	bool		force;			/* PROMOTE */
 	ConsensusMessage message;	/* MESSAGE */
@@ -292,6 +349,9 @@ typedef struct ConsensusEvent
 	uint16_t	target;			/* FAILOVER_* */
 	uint64_t	deadline;		/* FAILOVER_BEGIN, ms on own clock */
 	const ConsensusMembership *members; /* MEMBERSHIP */
+	const ConsensusMembership *before;	/* MEMBERSHIP: in force until it is committed, or NULL; START too */
+	uint64_t	sent;			/* HEARD, ms on own clock */
+	uint32_t	lease;			/* LEADER_CONTACT: the lease that the primary states, 0 none */
 } ConsensusEvent;
 
 /* ---- updates ---- */
@@ -306,7 +366,8 @@ typedef enum ConsensusOutcome	/* something to tell a person about */
 	OUTCOME_HANDED_OVER,		/* old primary: its vote is given */
 	OUTCOME_STEPPED_DOWN,		/* a primary saw a higher term */
 	OUTCOME_ATTEMPT_VOID,		/* old primary: deadline passed or abandoned: lead on */
-	OUTCOME_LOST				/* a campaign ended without success: see refusal */
+	OUTCOME_LOST,				/* a campaign ended without success: see refusal */
+	OUTCOME_LEASE_LOST			/* a primary does not hear from enough voters any more */
 } ConsensusOutcome;
 
 #define CONSENSUS_MAX_MESSAGES (2 * CONSENSUS_MAX_MEMBERS)
@@ -320,6 +381,9 @@ typedef struct ConsensusUpdate
 	int			n_messages;
 	ConsensusMessage message[CONSENSUS_MAX_MESSAGES];
 	uint64_t	next_tick;		/* when to send EV_TICK at the latest, 0: not needed */
+	uint64_t	lease_until;	/* PRIMARY: the gate may be open before this time (own clock, checked
+								 * at each commit); 0 not at all, LEASE_UNLIMITED always */
+	uint16_t	fetch_from;		/* UNKNOWN: fetch the frames behind the own log from this member, 0 none */
 } ConsensusUpdate;
 
 extern void consensus_init(Consensus *c, uint16_t self, const ConsensusDurable *durable,

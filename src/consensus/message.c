@@ -79,12 +79,14 @@ consensus_message_encode(const ConsensusMessage *m, uint8_t out[CONSENSUS_MESSAG
 	put(out + 6, m->to, 2);
 	put(out + 8, m->release_from, 2);
 	put(out + 10, m->leader, 2);
+	put(out + 12, m->lease, 4);
 	put(out + 16, m->term, 8);
 	put(out + 24, m->ask_term, 8);
 	put(out + 32, m->place.term, 8);
 	put(out + 40, m->place.pos, 8);
 	put(out + 48, m->attempt, 8);
 	put(out + 56, m->leader_term, 8);
+	put(out + 64, m->sent, 8);
 }
 
 bool
@@ -94,9 +96,7 @@ consensus_message_decode(const uint8_t *bytes, int len, ConsensusMessage *m)
 		return false;
 	if (bytes[1] < MSG_VOTE_REQUEST || bytes[1] > MSG_LEADER)
 		return false;
-	if ((bytes[2] & ~(FLAG_GRANTED | FLAG_PRE)) != 0 || bytes[3] > REFUSED_ATTEMPT_VOID)
-		return false;
-	if (get(bytes + 12, 4) != 0 || get(bytes + 64, 8) != 0)
+	if ((bytes[2] & ~(FLAG_GRANTED | FLAG_PRE)) != 0 || bytes[3] > REFUSED_REMOVED)
 		return false;
 
 	memset(m, 0, sizeof(*m));
@@ -108,11 +108,13 @@ consensus_message_decode(const uint8_t *bytes, int len, ConsensusMessage *m)
 	m->to = (uint16_t) get(bytes + 6, 2);
 	m->release_from = (uint16_t) get(bytes + 8, 2);
 	m->leader = (uint16_t) get(bytes + 10, 2);
+	m->lease = (uint32_t) get(bytes + 12, 4);
 	m->term = get(bytes + 16, 8);
 	m->ask_term = get(bytes + 24, 8);
 	m->place.term = get(bytes + 32, 8);
 	m->place.pos = get(bytes + 40, 8);
 	m->attempt = get(bytes + 48, 8);
 	m->leader_term = get(bytes + 56, 8);
+	m->sent = get(bytes + 64, 8);
 	return m->from != 0 && m->to != 0 && m->from != m->to;
 }

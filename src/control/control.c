@@ -63,10 +63,46 @@ get_bool(StreamCursor *c)
 }
 
 static void
-encode_data(StreamBuf *buf, const ControlData *d)
+encode_membership(StreamBuf *buf, const Membership *m)
 {
 	StreamBuf	membership = {0};
 
+	membership_encode(m, &membership);
+	stream_buf_u32(buf, (uint32) membership.len);
+	stream_buf_append(buf, membership.data, membership.len);
+	buf->failed |= membership.failed;
+	stream_buf_free(&membership);
+}
+
+static bool
+decode_membership(StreamCursor *c, Membership *m)
+{
+	uint32		len = stream_get_u32(c);
+	const char *bytes = stream_get_bytes(c, len);
+
+	return bytes != NULL && membership_decode(bytes, len, m);
+}
+
+static void
+encode_place(StreamBuf *buf, ConsensusPlace place)
+{
+	stream_buf_u64(buf, place.term);
+	stream_buf_u64(buf, place.pos);
+}
+
+static ConsensusPlace
+decode_place(StreamCursor *c)
+{
+	ConsensusPlace place;
+
+	place.term = stream_get_u64(c);
+	place.pos = stream_get_u64(c);
+	return place;
+}
+
+static void
+encode_data(StreamBuf *buf, const ControlData *d)
+{
 	stream_buf_u64(buf, d->system_identifier);
 	stream_buf_u32(buf, d->dboid);
 	stream_buf_append(buf, d->group_id, sizeof(d->group_id));
@@ -77,17 +113,23 @@ encode_data(StreamBuf *buf, const ControlData *d)
 
 	stream_buf_u64(buf, d->durable.term);
 	stream_buf_u16(buf, d->durable.voted_for);
+	stream_buf_u32(buf, d->durable.promise_ms);
 
 	stream_buf_u8(buf, d->intent);
 	put_bool(buf, d->was_primary);
 	put_bool(buf, d->door_closed);
 	stream_buf_string(buf, d->reason);
 
-	membership_encode(&d->membership, &membership);
-	stream_buf_u32(buf, (uint32) membership.len);
-	stream_buf_append(buf, membership.data, membership.len);
-	buf->failed |= membership.failed;
-	stream_buf_free(&membership);
+	encode_membership(buf, &d->membership);
+	put_bool(buf, d->membership_committed);
+	if (!d->membership_committed)
+		encode_membership(buf, &d->membership_before);
+	encode_place(buf, d->vote_floor);
+	for (int i = 0; i < CONSENSUS_MAX_MEMBERS; i++)
+	{
+		stream_buf_u16(buf, d->peer_marks[i].id);
+		encode_place(buf, d->peer_marks[i].place);
+	}
 
 	stream_buf_u64(buf, d->log_base);
 	stream_buf_u64(buf, d->base_last_start);
@@ -107,7 +149,6 @@ static bool
 decode_data(StreamCursor *c, ControlData *d)
 {
 	const char *bytes;
-	uint32		len;
 
 	memset(d, 0, sizeof(*d));
 	d->system_identifier = stream_get_u64(c);
@@ -122,16 +163,24 @@ decode_data(StreamCursor *c, ControlData *d)
 
 	d->durable.term = stream_get_u64(c);
 	d->durable.voted_for = stream_get_u16(c);
+	d->durable.promise_ms = stream_get_u32(c);
 
 	d->intent = stream_get_u8(c);
 	d->was_primary = get_bool(c);
 	d->door_closed = get_bool(c);
 	stream_get_string(c, d->reason, sizeof(d->reason));
 
-	len = stream_get_u32(c);
-	bytes = stream_get_bytes(c, len);
-	if (bytes == NULL || !membership_decode(bytes, len, &d->membership))
+	if (!decode_membership(c, &d->membership))
 		return false;
+	d->membership_committed = get_bool(c);
+	if (!d->membership_committed && !decode_membership(c, &d->membership_before))
+		return false;
+	d->vote_floor = decode_place(c);
+	for (int i = 0; i < CONSENSUS_MAX_MEMBERS; i++)
+	{
+		d->peer_marks[i].id = stream_get_u16(c);
+		d->peer_marks[i].place = decode_place(c);
+	}
 
 	d->log_base = stream_get_u64(c);
 	d->base_last_start = stream_get_u64(c);

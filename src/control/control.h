@@ -17,7 +17,7 @@
 #include "consensus/consensus.h"
 
 #define CONTROL_MAGIC		0x4C544342	/* "BCTL" */
-#define CONTROL_VERSION		1
+#define CONTROL_VERSION		2
 
 #define BATON_NAME_LEN		64
 #define BATON_CONNINFO_LEN	1024
@@ -29,6 +29,7 @@ typedef struct Member
 	ConsensusMember voter;		/* id, type, priority, flags */
 	char		name[BATON_NAME_LEN];
 	char		conninfo[BATON_CONNINFO_LEN];
+	uint64		incarnation;	/* of the node that joined under this id; 0 not known */
 } Member;
 
 typedef enum AckPolicy
@@ -47,6 +48,7 @@ typedef struct Membership
 	uint8		rule;			/* ConsensusRule for groups of two */
 	uint16		designated;		/* member id, 0 none */
 	uint8		ack_policy;
+	bool		paused;			/* no elections by timeout */
 	int			count;
 	Member		members[CONSENSUS_MAX_MEMBERS];
 } Membership;
@@ -59,6 +61,13 @@ typedef enum NodeIntent
 	INTENT_COPYING,				/* takes its initial copy */
 	INTENT_DETACHED				/* out of service, see reason; start() rejoins */
 } NodeIntent;
+
+/* What a member has acknowledged to this node, as far as was written down. */
+typedef struct PeerMark
+{
+	uint16		id;				/* 0: unused */
+	ConsensusPlace place;		/* flushed in its log */
+} PeerMark;
 
 typedef struct ControlData
 {
@@ -80,6 +89,11 @@ typedef struct ControlData
 	char		reason[BATON_REASON_LEN];	/* why detached or stopped, "" if not */
 
 	Membership	membership;		/* latest known, committed or not */
+	bool		membership_committed;	/* the latest known is on a majority's disks */
+	Membership	membership_before;	/* else: the one before it, still in force beside it */
+
+	ConsensusPlace vote_floor;	/* a copy replaces a log that ended here: no vote for less */
+	PeerMark	peer_marks[CONSENSUS_MAX_MEMBERS];	/* lazily; a peer that comes back behind its own was restored */
 
 	/* marks, written lazily (each second) and at role changes */
 	StreamPos	log_base;		/* where the log was created ... */

@@ -22,8 +22,6 @@
  */
 #include "node/coordinator.h"
 
-#include <time.h>
-
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "apply/origin.h"
@@ -47,15 +45,6 @@ PGDLLEXPORT void baton_coordinator_main(Datum main_arg);
 #define HELD_MS 10000
 /* How long a lock is waited for, by the few statements that this process runs. */
 #define LOCK_TIMEOUT "50ms"
-
-uint64
-boot_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_BOOTTIME, &t);
-	return (uint64) t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /*
  * Write the control file, where what changed are only marks that an older file may

@@ -99,9 +99,6 @@ typedef struct Coordinator
 	bool		released;		/* leave_group is done: exit for good */
 } Coordinator;
 
-/* milliseconds on CLOCK_BOOTTIME, which goes on while the machine sleeps */
-extern uint64 boot_ms(void);
-
 /* coordinator.c */
 extern void coordinator_save(Coordinator *c);	/* control file, durably; PANIC-free: FATAL on failure */
 extern bool coordinator_save_marks(Coordinator *c); /* the same, false on failure */
