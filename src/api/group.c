@@ -247,8 +247,8 @@ become_member(NodeShared *node, const GroupInfo *group, const char *name,
 {
 	ControlData *control = new_control();
 	uint16		id = member_add(group, name, conninfo, type, priority, &control->membership);
-	control->membership_committed = true;
 
+	control->membership_committed = true;
 	memcpy(control->group_id, group->group_id, sizeof(control->group_id));
 	strlcpy(control->group_name, group->group_name, BATON_NAME_LEN);
 	control->self = id;

@@ -658,7 +658,7 @@ static bool
 wire_form(void)
 {
 	static const int damage[][2] = {{0, 2}, {1, 0}, {1, 9}, {2, 4}, {3, 200}, {4, 0}, {6, 0},
-	{6, 1}, {12, 1}, {71, 1}};
+	{6, 1}};
 	ConsensusMessage m = {0};
 	ConsensusMessage decoded;
 	uint8_t		good[CONSENSUS_MESSAGE_LEN];
