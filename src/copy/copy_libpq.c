@@ -12,6 +12,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "ship/peer_conn.h"
 #include "storage/latch.h"
 #include "utils/timestamp.h"
 
@@ -117,7 +118,9 @@ copy_connect(const char *conninfo, PGconn *same_server, bool replication)
 	int			n = 0;
 	PGconn	   *conn;
 	bool		connected = false;
+	char		name[PEER_APPLICATION_NAME_LEN];
 
+	peer_application_name(name);
 #define ADD(key, value) (keys[n] = (key), values[n] = (value), n++)
 	ADD("dbname", conninfo);
 	if (same_server != NULL)
@@ -130,7 +133,7 @@ copy_connect(const char *conninfo, PGconn *same_server, bool replication)
 	}
 	if (replication)
 		ADD("replication", "database");
-	ADD("application_name", "baton peer");
+	ADD("application_name", name);
 	ADD("client_encoding", GetDatabaseEncodingName());
 	ADD("options", SOURCE_OPTIONS);
 	ADD(NULL, NULL);

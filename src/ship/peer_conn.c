@@ -100,6 +100,22 @@ peer_options(const char *conninfo, char *err, size_t errlen)
 	return options.data;
 }
 
+void
+peer_application_name(char *out)
+{
+	NodeShared *node = node_mine();
+	Member	   *self;
+
+	strlcpy(out, PEER_APPLICATION_NAME, PEER_APPLICATION_NAME_LEN);
+	if (node == NULL)
+		return;
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	self = membership_find(&node->membership, node->self);
+	if (self != NULL)
+		snprintf(out, PEER_APPLICATION_NAME_LEN, PEER_APPLICATION_NAME " %s", self->name);
+	LWLockRelease(&node->state_lock);
+}
+
 PeerConn *
 peer_start(const char *conninfo, char *err, size_t errlen)
 {
@@ -110,6 +126,7 @@ peer_start(const char *conninfo, char *err, size_t errlen)
 	char	   *options = peer_options(conninfo, err, errlen);
 	char		timeout[32];
 	char		user_timeout[32];
+	char		name[PEER_APPLICATION_NAME_LEN];
 	/* later keywords override what the conninfo in "dbname" says */
 	const char *const keywords[] = {
 		"dbname", "application_name", "client_encoding", "connect_timeout",
@@ -117,7 +134,7 @@ peer_start(const char *conninfo, char *err, size_t errlen)
 		"tcp_user_timeout", "replication", "options", NULL
 	};
 	const char *const values[] = {
-		conninfo, PEER_APPLICATION_NAME, GetDatabaseEncodingName(), timeout,
+		conninfo, name, GetDatabaseEncodingName(), timeout,
 		"1", "10", "5", "3",
 		user_timeout, "false", options, NULL
 	};
@@ -127,6 +144,7 @@ peer_start(const char *conninfo, char *err, size_t errlen)
 	peer->callback.func = peer_release;
 	peer->callback.arg = peer;
 	MemoryContextRegisterResetCallback(context, &peer->callback);
+	peer_application_name(name);
 	snprintf(timeout, sizeof(timeout), "%d", Max(2, (baton_connect_timeout + 999) / 1000));
 	snprintf(user_timeout, sizeof(user_timeout), "%d",
 			 Max(10000, 4 * baton_heartbeat_interval));

@@ -19,17 +19,20 @@
  * connection and its last result go too.
  *
  * Each connection says application_name 'baton peer', by which the other side's
- * gate knows it, and switches off the timeouts that would end it.
+ * gate knows it, with the name of the node that it comes from behind it, and
+ * switches off the timeouts that would end it.
  */
 #ifndef BATON_PEER_CONN_H
 #define BATON_PEER_CONN_H
 
 #include "postgres.h"
 
+#include "control/control.h"
 #include "lib/stringinfo.h"
 #include "libpq-fe.h"
 
 #define PEER_APPLICATION_NAME "baton peer"
+#define PEER_APPLICATION_NAME_LEN (sizeof(PEER_APPLICATION_NAME) + BATON_NAME_LEN)
 
 typedef struct PeerConn
 {
@@ -84,6 +87,13 @@ extern bool peer_usable(const PeerConn *peer);
 
 /* Close and free; NULL is allowed. */
 extern void peer_close(PeerConn *peer);
+
+/*
+ * The application_name of a connection that this database's node makes to another
+ * node: 'baton peer NAME', or 'baton peer' while it has no name.  out has
+ * PEER_APPLICATION_NAME_LEN bytes.  Takes state_lock.
+ */
+extern void peer_application_name(char *out);
 
 /* Append keyword=value as a conninfo has it, quoted where it must be. */
 extern void peer_append_option(StringInfo out, const char *keyword, const char *value);

@@ -47,7 +47,7 @@ sub victim
 {
 	my ($node, $kind) = @_;
 	return $node->run("select pid from pg_stat_replication where application_name like 'baton%' limit 1") if $kind eq 'walsender';
-	return $node->run("select pid from pg_stat_activity where application_name = 'baton peer' and backend_type = 'client backend' and pid <> pg_backend_pid() order by backend_start limit 1")
+	return $node->run("select pid from pg_stat_activity where application_name like 'baton peer%' and backend_type = 'client backend' and pid <> pg_backend_pid() order by backend_start limit 1")
 	  if $kind eq 'receiver';
 	return $node->worker_pid($kind);
 }

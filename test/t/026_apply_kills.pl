@@ -59,7 +59,7 @@ SQL
 
 my %victim = (
 	applier => sub { $n2->worker_pid('applier') },
-	receiver => sub { $n2->run("select pid from pg_stat_activity where application_name = 'baton peer' and query like '%append%' limit 1") });
+	receiver => sub { $n2->run("select pid from pg_stat_activity where application_name like 'baton peer%' and query like '%append%' limit 1") });
 my @kinds = ('applier', 'receiver', 'server');
 my $wrong = 0;
 

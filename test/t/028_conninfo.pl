@@ -95,7 +95,7 @@ all_equal('joined', $n1, $n2, $n3);
 for my $node ($n2, $n3)
 {
 	is($node->run("select count(*) > 0 and bool_and(s.ssl and a.usename = 'peer') from pg_stat_activity a join pg_stat_ssl s using (pid)
-		where a.application_name = 'baton peer'"), 't', $node->name . ' hears the primary over TLS, as the role in its conninfo');
+		where a.application_name like 'baton peer%'"), 't', $node->name . ' hears the primary over TLS, as the role in its conninfo');
 }
 
 # ---- the lead goes round, so that everybody connects to everybody ----
@@ -116,7 +116,7 @@ sub change_password
 {
 	my ($new) = @_;
 	$n2->safe_psql('postgres', "set log_min_error_statement = panic; alter role peer password '$new'");
-	$n2->run("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'baton peer'");
+	$n2->run("select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'baton peer%'");
 	return;
 }
 change_password($wrong);
