@@ -21,7 +21,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(eventually caught_up same_data only_primary start_writer);
+our @EXPORT = qw(eventually caught_up same_data only_primary start_writer link_mode heal_links);
 our $DB = 'app';
 our $PATIENCE = 60;    # seconds, for things that take moments
 
@@ -315,6 +315,40 @@ sub teardown_node
 	$self->thaw;
 	return $self->SUPER::teardown_node(@args);
 }
+
+# The network between nodes made with proxied => 1, one direction at a time: what
+# happens to bytes on their way from one node to another, whoever has opened the
+# connection.  Modes are the proxy's: pass, hold, drop, delay MS.
+sub link_mode
+{
+	my ($from, $to, $mode) = @_;
+	$to->{proxy}->to_server($mode, $from->name);
+	$from->{proxy}->to_client($mode, $to->name);
+	return;
+}
+
+# No byte between a node and some others, in neither direction.
+sub partition
+{
+	my ($self, $mode, @others) = @_;
+	for my $other (@others)
+	{
+		link_mode($self, $other, $mode);
+		link_mode($other, $self, $mode);
+	}
+	return;
+}
+
+# Every connection between two nodes breaks; new ones may come.
+sub reset_link
+{
+	my ($self, $other) = @_;
+	$self->{proxy}->reset($other->name);
+	$other->{proxy}->reset($self->name);
+	return;
+}
+
+sub heal_links { $_->{proxy}->heal for @_; return; }
 
 # ---- a client under load ----
 
