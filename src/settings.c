@@ -19,6 +19,7 @@ int			baton_election_timeout;
 int			baton_connect_timeout;
 int			baton_max_clock_delta;
 int			baton_copy_jobs;
+bool		baton_auto_copy;
 int			baton_ship_window;
 int			baton_reconnect_max_delay;
 int			baton_apply_retry_interval;
@@ -57,6 +58,11 @@ define_stream_settings(void)
 							NULL,
 							&baton_copy_jobs, 2, 1, 64,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("baton.auto_copy",
+							 "Lets a node that cannot follow the stream any more take a new copy by itself.",
+							 "Its data stays until the new copy can replace it. If off, the node goes out of service.",
+							 &baton_auto_copy, true,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
 static void

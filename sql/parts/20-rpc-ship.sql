@@ -28,6 +28,12 @@ RETURNS record AS 'MODULE_PATHNAME', 'baton_rpc_append' LANGUAGE C STRICT VOLATI
 COMMENT ON FUNCTION baton_rpc.append(integer, bigint, bytea)
     IS 'append frames of the primary and flush them; without frames, a sign of life';
 
+CREATE FUNCTION baton_rpc.renew_copy(from_id int, term bigint, log_start pg_lsn)
+RETURNS void
+AS 'MODULE_PATHNAME', 'baton_rpc_renew_copy' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION baton_rpc.renew_copy(int, bigint, pg_lsn) IS
+	'the primary keeps its stream from a later place on than this node needs';
+
 CREATE FUNCTION baton_rpc.watch(from_id integer, lead_term bigint, known_term bigint,
     known_state text, known_led_term bigint, known_applied pg_lsn, known_error text,
     timeout_ms integer, settle_ms integer,

@@ -143,6 +143,7 @@ encode_data(StreamBuf *buf, const ControlData *d)
 	stream_buf_u64(buf, d->copy_term);
 	stream_buf_u64(buf, d->copy_lsn);
 	stream_buf_string(buf, d->copy_conninfo);
+	put_bool(buf, d->copy_replaces);
 }
 
 static bool
@@ -194,6 +195,7 @@ decode_data(StreamCursor *c, ControlData *d)
 	d->copy_term = stream_get_u64(c);
 	d->copy_lsn = stream_get_u64(c);
 	stream_get_string(c, d->copy_conninfo, sizeof(d->copy_conninfo));
+	d->copy_replaces = get_bool(c);
 
 	return !c->failed && c->p == c->end &&
 		d->intent >= INTENT_ACTIVE && d->intent <= INTENT_DETACHED;

@@ -110,6 +110,7 @@ typedef struct ControlData
 	uint64		copy_term;
 	uint64		copy_lsn;
 	char		copy_conninfo[BATON_CONNINFO_LEN];	/* the member to take it from */
+	bool		copy_replaces;	/* COPYING: the database holds data, which the copy is to replace */
 } ControlData;
 
 typedef enum ControlCode

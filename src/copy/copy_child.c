@@ -65,16 +65,18 @@ child_exec(const char *path, char *const *argv, char *const *envp, int output,
 /* ---- the worker's side ---- */
 
 /*
- * Where PostgreSQL's own programs lie: beside the server's.  Raises
- * ERRCODE_UNDEFINED_FILE.
+ * Where PostgreSQL's own programs lie: beside the server's.  A path is taken as it
+ * is.  Raises ERRCODE_UNDEFINED_FILE.
  */
-static char *
-find_program(const char *program)
+char *
+copy_child_program(const char *program)
 {
 	char		directory[MAXPGPATH];
 	char	   *path;
 	struct stat st;
 
+	if (is_absolute_path(program))
+		return pstrdup(program);
 	strlcpy(directory, my_exec_path, sizeof(directory));
 	get_parent_directory(directory);
 	path = psprintf("%s/%s", directory, program);
@@ -110,7 +112,7 @@ child_environment(CopyContext *ctx)
 static void
 child_start(CopyContext *ctx, const char *program, char *const *argv)
 {
-	char	   *path = find_program(program);
+	char	   *path = copy_child_program(program);
 	char	  **envp = child_environment(ctx);
 	pid_t		parent = getpid();
 	struct rlimit limit;

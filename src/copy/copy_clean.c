@@ -46,30 +46,38 @@ drop_objects(CopyContext *ctx, const char *query)
 	}
 }
 
-/* As initdb makes it on every version that baton runs on. */
+/* Schema public as initdb makes it on every version that baton runs on: what the
+ * query gives is executed, then the statements. */
+const char *const copy_public_grants_query =
+"SELECT format('REVOKE ALL ON SCHEMA public FROM %s CASCADE', "
+"  CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END) "
+"FROM (SELECT DISTINCT grantee FROM pg_namespace, aclexplode(nspacl) WHERE nspname = 'public') g";
+const char *const copy_public_statements[] = {
+	"CREATE SCHEMA IF NOT EXISTS public",
+	"ALTER SCHEMA public OWNER TO pg_database_owner",
+	"GRANT ALL ON SCHEMA public TO pg_database_owner",
+	"GRANT USAGE ON SCHEMA public TO PUBLIC",
+	"COMMENT ON SCHEMA public IS 'standard public schema'",
+	NULL
+};
+
 static void
 reset_public_schema(CopyContext *ctx)
 {
-	CopyRows   *rows = copy_query(ctx->local, 0,
-								  "SELECT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END "
-								  "FROM (SELECT DISTINCT grantee FROM pg_namespace, "
-								  "aclexplode(nspacl) WHERE nspname = 'public') g");
+	CopyRows   *rows = copy_query(ctx->local, 0, "%s", copy_public_grants_query);
 
 	for (int i = 0; i < rows->n_rows; i++)
-		copy_query(ctx->local, 0, "REVOKE ALL ON SCHEMA public FROM %s CASCADE", rows->value[i][0]);
-	copy_query(ctx->local, 0, "CREATE SCHEMA IF NOT EXISTS public");
-	copy_query(ctx->local, 0, "ALTER SCHEMA public OWNER TO pg_database_owner");
-	copy_query(ctx->local, 0, "GRANT ALL ON SCHEMA public TO pg_database_owner");
-	copy_query(ctx->local, 0, "GRANT USAGE ON SCHEMA public TO PUBLIC");
-	copy_query(ctx->local, 0, "COMMENT ON SCHEMA public IS 'standard public schema'");
+		copy_query(ctx->local, 0, "%s", rows->value[i][0]);
+	for (int i = 0; copy_public_statements[i] != NULL; i++)
+		copy_query(ctx->local, 0, "%s", copy_public_statements[i]);
 }
 
 /*
- * Remove everything that an interrupted copy may have left in the server: sessions
- * of its pg_restore, slot, origin, objects.  ctx->local is connected.
+ * Remove what an interrupted copy, or this node's time before it, has left in the
+ * server: sessions that restore, slot, origin.  ctx->local is connected.
  */
 void
-copy_clean_database(CopyContext *ctx)
+copy_clean_server(CopyContext *ctx)
 {
 	char		err[BATON_ERROR_LEN];
 
@@ -81,6 +89,13 @@ copy_clean_database(CopyContext *ctx)
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("could not drop the slot of an interrupted copy: %s", err)));
 	apply_origin_drop(ctx->node);
+}
+
+/* The same with every object of the database, which an interrupted copy has made. */
+void
+copy_clean_database(CopyContext *ctx)
+{
+	copy_clean_server(ctx);
 	for (int i = 0; copy_object_queries[i] != NULL; i++)
 		drop_objects(ctx, copy_object_queries[i]);
 	reset_public_schema(ctx);

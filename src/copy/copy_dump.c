@@ -84,13 +84,15 @@ append_service(StringInfo file, const char *name, PGconn *conn, const char *appn
 	PG_END_TRY();
 }
 
-static void
-write_private_file(const char *path, const StringInfoData *contents)
+/* A new file that only this user can read. */
+void
+copy_write_private_file(const char *path, const char *contents)
 {
 	int			fd = OpenTransientFilePerm(path, O_CREAT | O_EXCL | O_WRONLY | PG_BINARY,
 										   S_IRUSR | S_IWUSR);
+	ssize_t		len = strlen(contents);
 
-	if (fd < 0 || write(fd, contents->data, contents->len) != contents->len ||
+	if (fd < 0 || write(fd, contents, len) != len ||
 		CloseTransientFile(fd) != 0)
 		ereport(ERROR,
 				(errcode_for_file_access(), errmsg("could not write file \"%s\": %m", path)));
@@ -115,7 +117,7 @@ copy_service_write(CopyContext *ctx)
 							"-c default_transaction_read_only=off -c log_statement=none "
 							"-c log_min_duration_statement=-1",
 							ctx->node->session_token));
-	write_private_file(ctx->services, &file);
+	copy_write_private_file(ctx->services, file.data);
 	pfree(file.data);
 }
 

@@ -120,6 +120,7 @@ copy_serve_coordinator(NodeShared *node, ControlData *control, bool *dirty)
 		control->copy_lsn = request.copy_lsn;
 		control->own_floor = request.own_floor;
 		strlcpy(control->slot_name, request.slot_name, sizeof(control->slot_name));
+		control->copy_replaces = false;
 		control->intent = INTENT_ACTIVE;
 		control->reason[0] = '\0';
 	}
@@ -149,6 +150,9 @@ copy_serve_done(NodeShared *node)
 			node->own_floor = request.own_floor;
 			strlcpy(node->slot_name, request.slot_name, sizeof(node->slot_name));
 			node->applied = request.log_base;
+			/* the data that had commits of their own is gone */
+			node->diverged_lsn = InvalidXLogRecPtr;
+			node->copy.replaces = false;
 			/* the worker may be ended before it comes to say so */
 			strlcpy(node->copy.phase, "done", sizeof(node->copy.phase));
 			node->copy.error[0] = '\0';

@@ -41,6 +41,7 @@ typedef struct CopyContext
 	char		services[MAXPGPATH];	/* this attempt's service file in it */
 	MemoryContext attempt_context;		/* everything of one attempt */
 	int			attempt;
+	bool		replaces;		/* the database holds data that stays until the new is complete */
 
 	/* connections; NULL when closed */
 	char		conninfo[BATON_CONNINFO_LEN];	/* of the source */
@@ -99,7 +100,10 @@ extern void copy_request_settle(NodeShared *node);
 
 /* ---- copy_clean.c ---- */
 
+extern void copy_clean_server(CopyContext *ctx);
 extern void copy_clean_database(CopyContext *ctx);
+extern const char *const copy_public_grants_query;
+extern const char *const copy_public_statements[];
 extern bool copy_scratch_exists(CopyContext *ctx);
 extern void copy_scratch_create(CopyContext *ctx);
 extern void copy_scratch_empty(CopyContext *ctx);
@@ -131,15 +135,21 @@ extern void copy_check_tablespaces(CopyContext *ctx);
 /* called for each line that the child prints, and with NULL about twice a second */
 typedef void (*CopyChildWatcher) (CopyContext *ctx, const char *line);
 
+extern char *copy_child_program(const char *program);
 extern void copy_child_run(CopyContext *ctx, const char *program, char *const *argv,
 						   CopyChildWatcher watcher);
 extern void copy_child_kill(CopyContext *ctx);
 
 /* ---- copy_dump.c ---- */
 
+extern void copy_write_private_file(const char *path, const char *contents);
 extern void copy_service_write(CopyContext *ctx);
 extern void copy_dump(CopyContext *ctx);
 extern void copy_restore(CopyContext *ctx);
+
+/* ---- copy_replace.c ---- */
+
+extern void copy_replace(CopyContext *ctx);
 
 /* ---- copy_progress.c ---- */
 

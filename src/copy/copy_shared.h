@@ -47,6 +47,9 @@ typedef struct CopyRequest
 
 typedef struct CopyShared
 {
+	bool		replaces;		/* coordinator: the database holds data, which the copy replaces */
+	char		wanted[BATON_REASON_LEN];	/* receiver: why this node needs a new copy, "" it does not */
+
 	/* worker writes; shown by baton.stat_copy and baton.status */
 	char		phase[COPY_PHASE_LEN];	/* "" no copy is being taken */
 	char		source_name[BATON_NAME_LEN];	/* member that it is taken from */

@@ -16,7 +16,9 @@
  *	 roles         those that the database uses and this server lacks (copy_roles.c)
  *	 dump          pg_dump under the snapshot, into a directory (copy_dump.c)
  *	 release       snapshot and locks on the primary are given back
- *	 restore       pg_restore, then ANALYZE
+ *	 restore       pg_restore, then ANALYZE.  A node that holds data already, which can
+ *				   follow the stream no more, has it replaced in one transaction
+ *				   (copy_replace.c): until then it keeps the old
  *	 stream        wait until the own log holds all commits before L, too (copy_log.c)
  *	 slot, origin  made here, where nobody waits for them
  *	 finish        the control file says INTENT_ACTIVE, apply from P0, and: commits of
@@ -36,7 +38,9 @@
  *	 1. stream/ emptied, first segment made
  *	 2. control: log_base = P0 and the frame before it (copy_handshake.c)
  *	 3. copy/ made: from here on the database may hold parts of a copy, and the next
- *		attempt empties it.  (Roles made are kept; they would be made again.)
+ *		attempt empties it, unless the copy replaces data (control: copy_replaces): then
+ *		it holds the old or the new, whole.  (Roles made are kept; they would be made
+ *		again.)
  *	 4. dump and service file in copy/; objects and rows in the database, written
  *		without waiting for WAL
  *	 5. the slot, which holds WAL from here on; an attempt that starts over drops it
@@ -143,11 +147,20 @@ name_files(CopyContext *ctx)
 static void
 clean_up(CopyContext *ctx)
 {
-	if (!copy_scratch_exists(ctx))
-		return;
-	copy_progress_phase(ctx, "removing an interrupted copy");
-	copy_clean_database(ctx);
-	copy_scratch_empty(ctx);
+	bool		interrupted = copy_scratch_exists(ctx);
+
+	SpinLockAcquire(&ctx->node->mutex);
+	ctx->replaces = ctx->node->copy.replaces;
+	SpinLockRelease(&ctx->node->mutex);
+	if (ctx->replaces)
+		copy_clean_server(ctx);
+	else if (interrupted)
+	{
+		copy_progress_phase(ctx, "removing an interrupted copy");
+		copy_clean_database(ctx);
+	}
+	if (interrupted)
+		copy_scratch_empty(ctx);
 }
 
 /* From the primary into copy/. */
@@ -224,7 +237,10 @@ attempt(CopyContext *ctx)
 	fetch(ctx);
 	copy_source_release(ctx);
 
-	copy_restore(ctx);
+	if (ctx->replaces)
+		copy_replace(ctx);
+	else
+		copy_restore(ctx);
 	copy_progress_phase(ctx, "analyzing");
 	copy_query(ctx->local, 0, "ANALYZE");
 	copy_progress_phase(ctx, "waiting for the stream");

@@ -126,6 +126,11 @@ extern void coordinator_stop_workers(Coordinator *c);
 extern void coordinator_upkeep(Coordinator *c);
 extern void coordinator_detach(Coordinator *c, const char *why);
 
+/* renew.c */
+extern void coordinator_begin_copy(Coordinator *c, const char *why);
+extern void coordinator_cannot_follow(Coordinator *c, const char *why);
+extern void coordinator_take_copy_wanted(Coordinator *c);
+
 /* membership.c */
 extern bool coordinator_change_membership(Coordinator *c, const Membership *changed);
 extern void coordinator_adopt_membership(Coordinator *c);

@@ -187,6 +187,7 @@ coordinator_recover(Coordinator *c)
 	node_log_directory(c->node, c->writer.directory, sizeof(c->writer.directory));
 	if (c->control.intent == INTENT_COPYING)
 	{
+		c->node->copy.replaces = c->control.copy_replaces;
 		publish_marks(c);
 		return;
 	}

@@ -107,8 +107,7 @@ check_slot(Coordinator *c)
 		return;
 	if (!capture_slot_enforce_keep_size(c->node))
 		return;
-	coordinator_detach(c, "its replication slot held back more WAL than baton.slot_keep_size and was dropped; "
-					   "leave the group and join it again for a new copy");
+	coordinator_cannot_follow(c, "its replication slot held back more WAL than baton.slot_keep_size and was dropped");
 }
 
 /* An own commit that no other node has was found while not primary. */

@@ -71,6 +71,7 @@ link_state(const Link *link)
 		case STEP_HANDSHAKE:
 		case STEP_SEARCH:
 		case STEP_CUT:
+		case STEP_GONE:
 			return LINK_SYNCING;
 		case STEP_OPEN:
 			break;
@@ -391,6 +392,7 @@ link_ready(Link *link)
 		case STEP_HANDSHAKE:
 		case STEP_SEARCH:
 		case STEP_CUT:
+		case STEP_GONE:
 			switch (talk_answer(&link->talk, err, sizeof(err)))
 			{
 				case TALK_FAILED:

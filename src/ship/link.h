@@ -10,6 +10,9 @@
  *			   --'ok', it is not-->                    SEARCH
  *	 SEARCH    --last common frame found-->            CUT
  *	 CUT       --'ok'-->                               OPEN
+ *	 HANDSHAKE,
+ *	 SEARCH    --what comes next is kept no longer-->  GONE
+ *	 GONE      --it has been told to take a new copy--> OFF
  *	 OPEN      --this node leads another term-->       HANDSHAKE
  *			   --not leading and idle-->               OFF
  *	 any       --error, refusal, no answer in time-->  OFF, with a pause that
@@ -50,6 +53,7 @@ typedef enum LinkStep
 	STEP_HANDSHAKE,
 	STEP_SEARCH,
 	STEP_CUT,
+	STEP_GONE,
 	STEP_OPEN
 } LinkStep;
 

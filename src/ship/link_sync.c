@@ -28,6 +28,8 @@ static const char search_sql[] =
 "SELECT start, frame_end, term FROM baton_rpc.frame_before($1)";
 static const char cut_sql[] =
 "SELECT baton_rpc.sync_up($1, $2, $3, $4, $5)";
+static const char gone_sql[] =
+"SELECT baton_rpc.renew_copy($1, $2, $3)";
 
 static void
 link_sync_ask(Link *link, LinkStep step, const char *sql, const TalkParams *p)
@@ -84,12 +86,25 @@ link_sync_judge(Link *link, StreamPos start, StreamPos end, uint64 term)
 	}
 }
 
+/* What comes behind pos is not kept: the replica needs a copy that is newer. */
 static void
 link_sync_gone(Link *link, StreamPos pos)
 {
+	TalkParams	p = {0};
+
+	link->search.high = pos;
+	talk_int4(&p, link->ship->view.self);
+	talk_int8(&p, link->term);
+	talk_lsn(&p, link->ship->view.tail.start);
+	link_sync_ask(link, STEP_GONE, gone_sql, &p);
+}
+
+static void
+link_sync_gone_answer(Link *link)
+{
 	link_fail(link, baton_reconnect_max_delay,
-			  "needs a new initial copy: position %X/%X is no longer kept (baton.stream_keep_size)",
-			  STREAM_POS_ARGS(pos));
+			  "needs a new copy: position %X/%X is no longer kept (baton.stream_keep_size)",
+			  STREAM_POS_ARGS(link->search.high));
 }
 
 /* Ask for the replica's last frame before the next place of the search. */
@@ -256,6 +271,9 @@ link_sync_answer(Link *link)
 			break;
 		case STEP_CUT:
 			link_sync_cut_answer(link);
+			break;
+		case STEP_GONE:
+			link_sync_gone_answer(link);
 			break;
 		default:
 			Assert(false);
