@@ -58,7 +58,7 @@ typedef struct WorkerSlot
 	bool		complained;		/* no free worker slot has been logged */
 } WorkerSlot;
 
-#define COORDINATOR_MAX_EVENTS 16
+#define COORDINATOR_MAX_EVENTS 64
 
 typedef struct PendingEvent
 {
@@ -93,6 +93,7 @@ typedef struct Coordinator
 	uint64		seen_attempt;
 	uint32		upkeep_turn;
 	XLogRecPtr	logged_divergence;
+	uint16		noted_leader;	/* the primary that an event has named last, 0 none */
 	uint64		events_retry_at;	/* ms: rows of baton.events are not written before */
 	int			n_events;
 	PendingEvent events[COORDINATOR_MAX_EVENTS];

@@ -1,9 +1,11 @@
 /*
- * events.c - the table baton.events: what has happened to this node.
+ * events.c - the table baton.events: what has happened to this node, and the
+ * notification baton_events that goes with each row.
  *
  * Notes are taken at once, in memory and in the server log, and written to the
  * table when the coordinator has nothing more urgent to do.  The rows are local
- * to the node: they carry the origin that capture leaves out.
+ * to the node: they carry the origin that capture leaves out.  Row and
+ * notification are one transaction, so whoever is notified finds the row.
  */
 #include "node/coordinator.h"
 
@@ -11,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "failover/gate.h"
+#include "mb/pg_wchar.h"
 #include "replication/origin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -44,6 +47,8 @@ coordinator_note(Coordinator *c, const char *kind, const char *fmt,...)
 	va_start(args, fmt);
 	vsnprintf(e->detail, sizeof(e->detail), fmt, args);
 	va_end(args);
+	/* what did not fit must not end within a character */
+	e->detail[pg_mbcliplen(e->detail, strlen(e->detail), sizeof(e->detail) - 1)] = '\0';
 
 	ereport(LOG,
 			(errmsg("baton node \"%s\" of database \"%s\": %s",
@@ -51,6 +56,16 @@ coordinator_note(Coordinator *c, const char *kind, const char *fmt,...)
 					membership_find(&c->control.membership, c->control.self)->name : "?",
 					c->node->dbname, e->detail)));
 }
+
+/*
+ * The row, and its notification with what the row says as JSON: some 600 bytes at
+ * most, or twice that where characters have to be escaped; 8000 would be too many.
+ */
+#define INSERT_AND_NOTIFY \
+	"WITH row AS (INSERT INTO baton.events (at, event, term, detail) " \
+	"VALUES ($1, $2, $3, $4) RETURNING *) " \
+	"SELECT pg_catalog.pg_notify('baton_events', pg_catalog.json_build_object(" \
+	"'id', id, 'at', at, 'event', event, 'term', term, 'detail', detail)::pg_catalog.text) FROM row"
 
 static void
 insert_event(const PendingEvent *e)
@@ -62,8 +77,7 @@ insert_event(const PendingEvent *e)
 	values[1] = CStringGetTextDatum(e->kind);
 	values[2] = Int64GetDatum((int64) e->term);
 	values[3] = CStringGetTextDatum(e->detail);
-	SPI_execute_with_args("INSERT INTO baton.events (at, event, term, detail) VALUES ($1, $2, $3, $4)",
-						  4, types, values, NULL, false, 0);
+	SPI_execute_with_args(INSERT_AND_NOTIFY, 4, types, values, NULL, false, 0);
 }
 
 static void

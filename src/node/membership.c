@@ -9,6 +9,7 @@
  */
 #include "node/coordinator.h"
 
+#include "node/member_notes.h"
 #include "stream/record.h"
 
 /* A joined node that is less than this behind has caught up, in bytes. */
@@ -77,6 +78,7 @@ void
 coordinator_adopt_membership(Coordinator *c)
 {
 	NodeShared *node = c->node;
+	Membership *before = NULL;
 	bool		adopted = false;
 	bool		removed = false;
 
@@ -87,7 +89,11 @@ coordinator_adopt_membership(Coordinator *c)
 		adopted = !removed;
 	}
 	if (adopted)
+	{
+		before = palloc(sizeof(Membership));
+		*before = c->control.membership;
 		c->control.membership = node->offered;
+	}
 	node->offered.version = 0;
 	LWLockRelease(&node->state_lock);
 	if (removed && c->control.intent != INTENT_DETACHED)
@@ -95,6 +101,7 @@ coordinator_adopt_membership(Coordinator *c)
 	if (!adopted)
 		return;
 	coordinator_save(c);
+	coordinator_note_members(c, before);
 	tell_consensus(c);
 }
 

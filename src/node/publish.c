@@ -4,6 +4,7 @@
 #include "node/coordinator.h"
 
 #include "failover/gate.h"
+#include "node/transitions.h"
 
 /* The one state that people see, from intent and consensus role. */
 static NodeState
@@ -54,6 +55,42 @@ visible_leader(const Coordinator *c)
 }
 
 /*
+ * A change of what people see: into the events, and to whoever is told by
+ * baton.on_role_change.
+ */
+static void
+note_state(Coordinator *c, NodeState from, NodeState to, uint16 leader)
+{
+	const NodeTransition *t = transition_find(from, to);
+	Member	   *m = membership_find(&c->control.membership, leader);
+
+	if (t == NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("the state of the baton node in database \"%s\" changes from %s to %s, for which there is no row in baton.transitions()",
+						c->node->dbname, node_state_name(from), node_state_name(to))));
+	Assert(t != NULL);
+	if (leader != 0 && leader != c->control.self)
+		coordinator_note(c, "state", "from %s to %s; \"%s\" leads", node_state_name(from),
+						 node_state_name(to), m ? m->name : "?");
+	else
+		coordinator_note(c, "state", "from %s to %s", node_state_name(from), node_state_name(to));
+}
+
+/* Another primary than the one known before; this node's own reign shows in its state. */
+static void
+note_leader(Coordinator *c, uint16 leader)
+{
+	Member	   *m = membership_find(&c->control.membership, leader);
+
+	if (leader == 0 || leader == c->noted_leader)
+		return;
+	c->noted_leader = leader;
+	if (leader != c->control.self)
+		coordinator_note(c, "leader", "\"%s\" is the primary", m ? m->name : "?");
+}
+
+/*
  * Publish state, term and leader.  Wakes whoever waits for a change.
  */
 void
@@ -61,11 +98,13 @@ coordinator_publish(Coordinator *c)
 {
 	NodeShared *node = c->node;
 	NodeState	state = visible_state(c);
+	NodeState	before;
 	bool		changed;
 	uint16		leader = visible_leader(c);
 
 	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
-	changed = node->state != state || node->term != c->consensus.durable.term ||
+	before = node->state;
+	changed = before != state || node->term != c->consensus.durable.term ||
 		node->leader != leader || node->intent != c->control.intent;
 	node->state = state;
 	node->term = c->consensus.durable.term;
@@ -78,6 +117,9 @@ coordinator_publish(Coordinator *c)
 	ConditionVariableBroadcast(&node->state_cv);
 	if (!changed)
 		return;
+	note_leader(c, leader);
+	if (before != state)
+		note_state(c, before, state, leader);
 	ConditionVariableBroadcast(&node->watch_cv);
 	node_wake(node, WORKER_SHIPPER);
 	node_wake(node, WORKER_CAPTURE);

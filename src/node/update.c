@@ -232,6 +232,18 @@ report(Coordinator *c, const ConsensusUpdate *u, ConsensusRole before)
 							 c->consensus.durable.term);
 			failover_aborted_by_stepdown(c);
 			break;
+		case OUTCOME_ELECTED:
+			coordinator_note(c, "elected", "elected by a majority of the voters for term " UINT64_FORMAT,
+							 c->consensus.durable.term);
+			break;
+		case OUTCOME_RESUMED:
+			coordinator_note(c, "resumed", "leads again, alone by the rule for two voters, in term " UINT64_FORMAT,
+							 c->consensus.durable.term);
+			break;
+		case OUTCOME_TRANSFERRED:
+			coordinator_note(c, "took over", "was handed the lead, for term " UINT64_FORMAT,
+							 c->consensus.durable.term);
+			break;
 		case OUTCOME_FORCED:
 			coordinator_note(c, "forced", "a person made this node primary without a majority");
 			break;
@@ -365,6 +377,8 @@ coordinator_start_consensus(Coordinator *c)
 	ConsensusEvent e = {EV_START};
 
 	coordinator_init_consensus(c);
+	/* whatever the first step leads to, it begins as unknown */
+	coordinator_publish(c);
 	c->running = true;
 	if (c->control.was_primary)
 		c->own_end = GetXLogInsertRecPtr();
