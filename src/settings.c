@@ -79,14 +79,14 @@ define_group_settings(void)
 							   &baton_local_conninfo, "",
 							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomIntVariable("baton.heartbeat_interval",
-							"Sets the time between two signs of life of an idle primary.",
+							"Sets the time between two signs of life of a primary.",
 							NULL,
 							&baton_heartbeat_interval, 500, 10, 60 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("baton.election_timeout",
-							"Sets for how long a silent primary counts as alive, and how long votes are waited for.",
-							"Must be several times baton.heartbeat_interval.",
-							&baton_election_timeout, 2000, 100, 10 * 60 * 1000,
+							"Sets the lease of a primary, for which a silent one counts as alive, and how long votes are waited for.",
+							"-1 means three times baton.heartbeat_interval; twice that interval is the least.",
+							&baton_election_timeout, -1, -1, 10 * 60 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("baton.connect_timeout",
 							"Sets how long a connection from node to node may take to be made.",
@@ -110,6 +110,19 @@ define_group_settings(void)
 							   PGC_USERSET,
 							   GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
 							   NULL, NULL, NULL);
+}
+
+/*
+ * The election timeout in force, in ms: as set, or made from the heartbeat.  A lease
+ * that is hardly longer than the time between two signs of life would lapse at each
+ * hiccup.
+ */
+int
+baton_effective_election_timeout(void)
+{
+	if (baton_election_timeout < 0)
+		return 3 * baton_heartbeat_interval;
+	return Max(baton_election_timeout, 2 * baton_heartbeat_interval);
 }
 
 /*

@@ -14,7 +14,7 @@ extern int	baton_stream_keep_size;		/* MB of stream log kept for slow replicas *
 extern int	baton_slot_keep_size;		/* MB of WAL capture's slot may hold back, -1 no limit */
 extern int	baton_compression_level;	/* zlib level, 0 off */
 extern int	baton_heartbeat_interval;	/* ms */
-extern int	baton_election_timeout;		/* ms */
+extern int	baton_election_timeout;		/* ms, -1 from the heartbeat: see below */
 extern int	baton_connect_timeout;		/* ms, node to node */
 extern int	baton_max_clock_delta;		/* ms */
 extern int	baton_copy_jobs;			/* parallel jobs of the initial copy */
@@ -27,5 +27,8 @@ extern int	baton_apply_retry_interval; /* ms between attempts after an apply err
 extern char *baton_session_token;
 
 extern void baton_define_settings(void);
+
+/* The election timeout in force, and the lease that a primary asks for, in ms. */
+extern int	baton_effective_election_timeout(void);
 
 #endif							/* BATON_SETTINGS_H */

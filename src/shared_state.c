@@ -66,6 +66,7 @@ node_slot_init(NodeShared *node, int tranche)
 	ConditionVariableInit(&node->watch_cv);
 	ConditionVariableInit(&node->committed_cv);
 	pg_atomic_init_u64(&node->lease_until, LEASE_UNLIMITED);
+	pg_atomic_init_u32(&node->lease_ms, 0);
 	pg_atomic_init_u32(&node->gate, GATE_CLOSED);
 	pg_atomic_init_u32(&node->door_closed, 0);
 	SpinLockInit(&node->mutex);

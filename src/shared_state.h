@@ -98,7 +98,9 @@ typedef struct PeerShared
 	uint64		led_term;		/* term whose TERM record the peer, as primary, has flushed; 0 none */
 	TimestampTz last_reply;		/* 0 never */
 	uint64		heard_term;		/* term led when ... */
-	uint64		heard_sent;		/* ... the latest sign of life that it has answered was sent, boot_ms() */
+	uint64		heard_sent;		/* ... the latest sign of life that it has answered with its
+								 * promise was sent, boot_ms() */
+	uint32		heard_lease;	/* the lease that was stated in it */
 	TimestampTz flush_waits_since;	/* since when it lacks something that is flushed here; 0 nothing */
 	TimestampTz apply_waits_since;	/* the same for what it has applied */
 	TimestampTz applied_at;		/* commit time of the last transaction it has applied, 0 unknown */
@@ -201,6 +203,7 @@ typedef struct NodeShared
 	pg_atomic_uint32 gate;		/* GateState */
 	pg_atomic_uint64 lease_until;	/* boot_ms() up to which commits count; LEASE_UNLIMITED: always;
 									 * looked at before each commit and after it */
+	pg_atomic_uint32 lease_ms;	/* lease that this node asks for in each sign of life, 0 none */
 	ConditionVariable gate_cv;	/* broadcast at each change */
 	pg_atomic_uint32 door_closed;	/* 1: ordinary roles may not connect (detached after failover) */
 	char		session_token[40];	/* copy's restore sessions show it; "" none. state_lock */
@@ -260,6 +263,7 @@ typedef struct NodeShared
 	/* ---- heard from the primary: receiver writes, spinlock ---- */
 	uint64		heard_term;
 	uint16		heard_leader;
+	uint32		heard_lease;	/* that it has stated, 0 none */
 	TimestampTz heard_at;
 
 	/*

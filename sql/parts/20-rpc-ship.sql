@@ -22,10 +22,11 @@ RETURNS text AS 'MODULE_PATHNAME', 'baton_rpc_sync_up' LANGUAGE C STRICT VOLATIL
 COMMENT ON FUNCTION baton_rpc.sync_up(integer, bigint, pg_lsn, pg_lsn, bigint)
     IS 'cut this node''s log at the last frame that it has in common with the primary''s';
 
-CREATE FUNCTION baton_rpc.append(from_id integer, term bigint, frames bytea,
-    OUT status integer, OUT term bigint, OUT flushed pg_lsn, OUT applied pg_lsn)
+CREATE FUNCTION baton_rpc.append(from_id integer, term bigint, lease_ms integer, committed pg_lsn,
+    frames bytea,
+    OUT status integer, OUT term bigint, OUT flushed pg_lsn, OUT applied pg_lsn, OUT promised boolean)
 RETURNS record AS 'MODULE_PATHNAME', 'baton_rpc_append' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION baton_rpc.append(integer, bigint, bytea)
+COMMENT ON FUNCTION baton_rpc.append(integer, bigint, integer, pg_lsn, bytea)
     IS 'append frames of the primary and flush them; without frames, a sign of life';
 
 CREATE FUNCTION baton_rpc.renew_copy(from_id int, term bigint, log_start pg_lsn)
@@ -34,13 +35,15 @@ AS 'MODULE_PATHNAME', 'baton_rpc_renew_copy' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION baton_rpc.renew_copy(int, bigint, pg_lsn) IS
 	'the primary keeps its stream from a later place on than this node needs';
 
-CREATE FUNCTION baton_rpc.watch(from_id integer, lead_term bigint, known_term bigint,
+CREATE FUNCTION baton_rpc.watch(from_id integer, lead_term bigint, lease_ms integer,
+    committed pg_lsn, known_term bigint,
     known_state text, known_led_term bigint, known_applied pg_lsn, known_error text,
     timeout_ms integer, settle_ms integer,
     OUT term bigint, OUT state text, OUT led_term bigint, OUT flushed pg_lsn,
-    OUT applied pg_lsn, OUT applied_at timestamptz, OUT error text, OUT messages bytea)
+    OUT applied pg_lsn, OUT applied_at timestamptz, OUT error text, OUT messages bytea,
+    OUT promised boolean)
 RETURNS record AS 'MODULE_PATHNAME', 'baton_rpc_watch' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION baton_rpc.watch(integer, bigint, bigint, text, bigint, pg_lsn, text, integer, integer)
+COMMENT ON FUNCTION baton_rpc.watch(integer, bigint, integer, pg_lsn, bigint, text, bigint, pg_lsn, text, integer, integer)
     IS 'wait until this node has something to say that the caller does not know';
 
 CREATE FUNCTION baton_rpc.deliver(messages bytea)

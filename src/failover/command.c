@@ -116,8 +116,9 @@ give_up(Coordinator *c, int sqlerrcode, const char *message, const char *detail,
 		step_done(c, names[phase], true, message);
 		if (c->consensus.role == ROLE_PRIMARY)
 			gate_set(c->node, GATE_OPEN);
-		coordinator_note(c, "failover failed", "the failover to \"%s\" was given up: %s; this node goes on as primary",
-						 f->target_name, message);
+		coordinator_note(c, "failover failed", "the failover to \"%s\" was given up: %s%s",
+						 f->target_name, message,
+						 c->consensus.role == ROLE_PRIMARY ? "; this node goes on as primary" : "");
 	}
 	command_finish(c, false, sqlerrcode, psprintf("failover was given up: %s", message), detail, hint);
 }
@@ -706,12 +707,11 @@ failover_start(Coordinator *c)
 }
 
 /*
- * A higher term has ended this node's reign in the middle of an attempt.
+ * This node's reign has ended in the middle of an attempt.  why: as an error message.
  */
 void
-failover_aborted_by_stepdown(Coordinator *c)
+failover_aborted_by_stepdown(Coordinator *c, const char *why)
 {
 	if (c->failover.phase != PHASE_IDLE)
-		give_up(c, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-				"another node leads in a higher term", NULL, NULL);
+		give_up(c, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, why, NULL, NULL);
 }

@@ -14,6 +14,11 @@
  * the gate does not know is refused by those; and whatever got an xid all the
  * same is refused at its commit.
  *
+ * An open gate counts only as long as the primary has its lease: before each write
+ * and each commit the clock is compared with node->lease_until.  The coordinator
+ * closes the gate when the lease is lost, but that takes a moment, or as long as a
+ * server was frozen.
+ *
  * Between a session and the coordinator there is no lock, only the order of two
  * writes and two reads.  A session shows its mark, then reads the gate; the
  * coordinator sets the gate, then reads the marks; with a full barrier between
@@ -180,18 +185,50 @@ gate_wait(NodeShared *node, GateState seen)
 
 /*
  * Raises ERRCODE_READ_ONLY_SQL_TRANSACTION for a command that would write, with
- * the primary's address as hint.
+ * the node's reason as detail, if it has one, and the primary's address as hint.
  */
 void
 gate_refuse(NodeShared *node, const char *command)
 {
 	char	   *dbname = get_database_name(MyDatabaseId);
+	char	   *reason = gate_reason(node);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
 			 errmsg("cannot execute %s: database \"%s\" is not the primary of its group",
 					command, dbname ? dbname : node->dbname),
+			 reason ? errdetail("Reason: %s.", reason) : 0,
 			 errhint("%s", gate_primary_hint(node))));
+}
+
+/* The gate is open, but what is written here may not count any more. */
+static void
+gate_refuse_lapsed(NodeShared *node, const char *command)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+			 errmsg("cannot execute %s: the lease of this primary has lapsed", command),
+			 errdetail("Too few voters have been heard from within the lease, so another node may lead."),
+			 errhint("%s", gate_primary_hint(node))));
+}
+
+/*
+ * Does this node still have its lease?  An atomic read, and a clock only where
+ * there are voters to be heard from.
+ */
+bool
+gate_lease_holds(NodeShared *node)
+{
+	uint64		until = pg_atomic_read_u64(&node->lease_until);
+
+	return until == LEASE_UNLIMITED || boot_ms() < until;
+}
+
+/* An open gate that counts no more; a node that has been removed has no lease. */
+static bool
+lapsed(NodeShared *node)
+{
+	return unlikely(!gate_lease_holds(node)) && node->dboid == MyDatabaseId;
 }
 
 /* ---- statements ---- */
@@ -218,7 +255,8 @@ gate_enter_read(NodeShared *node)
 /*
  * Pass with something that writes, or takes locks that writers wait for.  Waits
  * where the table at the head of this file says so.  Raises
- * ERRCODE_READ_ONLY_SQL_TRANSACTION, naming `command`, if the gate is closed.
+ * ERRCODE_READ_ONLY_SQL_TRANSACTION, naming `command`, if the gate is closed or the
+ * lease has lapsed.
  */
 void
 gate_enter_write(NodeShared *node, const char *command)
@@ -234,6 +272,11 @@ gate_enter_write(NodeShared *node, const char *command)
 		show(MARK_WRITER);
 		pg_memory_barrier();
 		state = gate_state(node);
+		if ((state == GATE_OPEN || state == GATE_DRAIN) && lapsed(node))
+		{
+			show(before);
+			gate_refuse_lapsed(node, command);
+		}
 		if (state == GATE_OPEN || (state == GATE_DRAIN && under_way))
 			break;
 		if (state == GATE_CLOSED)
@@ -266,9 +309,11 @@ gate_enter_commit_prepared(NodeShared *node, const char *command)
 		show(MARK_COMMIT_PREPARED);
 		pg_memory_barrier();
 		state = gate_state(node);
-		if (state == GATE_OPEN || state == GATE_DRAIN)
+		if ((state == GATE_OPEN || state == GATE_DRAIN) && !lapsed(node))
 			return;
 		show(MARK_WAITING);
+		if (state == GATE_OPEN || state == GATE_DRAIN)
+			gate_refuse_lapsed(node, command);
 		if (state == GATE_CLOSED)
 			gate_refuse(node, command);
 		gate_wait(node, state);
@@ -311,8 +356,8 @@ gate_maintenance_end(void)
 
 /*
  * The check before commit, or before PREPARE TRANSACTION.  Waits at HELD.  Raises
- * ERRCODE_READ_ONLY_SQL_TRANSACTION if the gate is closed and the transaction has
- * changed anything that is not exempt.
+ * ERRCODE_READ_ONLY_SQL_TRANSACTION if the gate is closed, or the lease has lapsed,
+ * and the transaction has changed anything that is not exempt.
  */
 void
 gate_pre_commit(NodeShared *node)
@@ -326,7 +371,7 @@ gate_pre_commit(NodeShared *node)
 		show(MARK_COMMITTING);
 		pg_memory_barrier();
 		state = gate_state(node);
-		if (likely(state == GATE_OPEN || state == GATE_DRAIN))
+		if (likely(state == GATE_OPEN || state == GATE_DRAIN) && likely(!lapsed(node)))
 			return;
 		show(MARK_WRITER);
 		if (gate_changes_are_harmless())
@@ -334,6 +379,8 @@ gate_pre_commit(NodeShared *node)
 			show(MARK_EXEMPT);
 			return;
 		}
+		if (state == GATE_OPEN || state == GATE_DRAIN)
+			gate_refuse_lapsed(node, "COMMIT");
 		if (state == GATE_CLOSED)
 			gate_refuse(node, "COMMIT");
 		gate_wait(node, state);

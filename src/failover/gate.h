@@ -32,7 +32,12 @@ extern PGDLLEXPORT int gate_writers(Oid dboid, bool include_lock_holders);
 extern PGDLLEXPORT int gate_terminate_writers(Oid dboid);
 extern PGDLLEXPORT int gate_cancel_writers(Oid dboid);
 extern PGDLLEXPORT int gate_terminate_sessions(Oid dboid, pid_t except);
+extern PGDLLEXPORT int gate_terminate_committing(Oid dboid);
 extern PGDLLEXPORT bool gate_barrier_passed(Oid dboid);
+
+/* ---- for who commits ---- */
+
+extern bool gate_lease_holds(NodeShared *node);
 
 /* ---- for anybody who has to say where to go ---- */
 

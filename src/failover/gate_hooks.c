@@ -25,17 +25,22 @@ static object_access_hook_type prev_object_access = NULL;
 static int	temporary_depth = 0;
 
 /*
- * Error context: PostgreSQL's own refusals in a closed database get the hint
- * that ours have.
+ * Error context: PostgreSQL's own refusals in a closed database get the detail and
+ * the hint that ours have.
  */
 static void
 add_hint(void *arg)
 {
 	NodeShared *node = (NodeShared *) arg;
+	char	   *reason;
 
-	if (geterrcode() == ERRCODE_READ_ONLY_SQL_TRANSACTION &&
-		gate_state(node) == GATE_CLOSED)
-		errhint("%s", gate_primary_hint(node));
+	if (geterrcode() != ERRCODE_READ_ONLY_SQL_TRANSACTION ||
+		gate_state(node) != GATE_CLOSED)
+		return;
+	reason = gate_reason(node);
+	if (reason != NULL)
+		errdetail("Reason: %s.", reason);
+	errhint("%s", gate_primary_hint(node));
 }
 
 static inline void

@@ -88,6 +88,7 @@ extern void gate_maintenance_begin(void);
 extern void gate_maintenance_end(void);
 extern void gate_pre_commit(NodeShared *node);
 extern void gate_xact_end(void);
+extern char *gate_reason(NodeShared *node);
 extern void gate_refuse(NodeShared *node, const char *command) pg_attribute_noreturn();
 
 /* gate_readonly.c */

@@ -1,5 +1,5 @@
 /*
- * gate_primary.c - says where the primary is.
+ * gate_primary.c - says where the primary is, and why this node is none.
  *
  * A member's conninfo was written for the other nodes: it may hold a password,
  * and names their role.  Of all its options only the address is told to clients.
@@ -28,6 +28,24 @@ append_address(StringInfo out, const char *conninfo)
 			peer_append_option(out, o->keyword, o->val);
 		}
 	PQconninfoFree(options);
+}
+
+/*
+ * Why this node does not lead, as baton.status.reason has it, palloc'd, or NULL.
+ * Raises no error, like gate_primary_hint().
+ */
+char *
+gate_reason(NodeShared *node)
+{
+	bool		locked = LWLockHeldByMe(&node->state_lock);
+	char	   *reason;
+
+	if (!locked)
+		LWLockAcquire(&node->state_lock, LW_SHARED);
+	reason = node->reason[0] != '\0' ? pstrdup(node->reason) : NULL;
+	if (!locked)
+		LWLockRelease(&node->state_lock);
+	return reason;
 }
 
 /*

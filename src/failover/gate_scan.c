@@ -18,7 +18,8 @@
  *
  * A primary that must stop at once: gate_set(CLOSED), gate_cancel_writers()
  * (a loop of nextval in plpgsql asks the gate only once per transaction), then
- * step 4.
+ * step 4.  If it may not be the primary any more, what still commits is ended by
+ * gate_terminate_committing(): it may wait for an acknowledgement that cannot come.
  *
  * Marks and gate are ordered by full barriers, see gate.c.  That a PGPROC belongs
  * to a database, and its xid, are read under ProcArrayLock: the xid is there
@@ -153,6 +154,13 @@ commits(const GateBackend *backend)
 		(backend->mark == MARK_COMMITTING && backend->has_xid);
 }
 
+/* Whoever commits is past cancelling: PostgreSQL would only give up waiting for replicas. */
+static bool
+writes_or_locks_still(const GateBackend *backend)
+{
+	return writes_or_locks(backend) && !commits(backend);
+}
+
 static bool
 is_client(const GateBackend *backend)
 {
@@ -178,13 +186,24 @@ gate_terminate_writers(Oid dboid)
 }
 
 /*
- * Cancel what those sessions are running; a session that is idle in its transaction
+ * Cancel what those sessions are running, save a commit; a session that is idle in its transaction
  * stays, and is refused at its next write or its commit.  Returns how many were told.
  */
 int
 gate_cancel_writers(Oid dboid)
 {
-	return send_signal(dboid, writes_or_locks, 0, SIGINT);
+	return send_signal(dboid, writes_or_locks_still, 0, SIGINT);
+}
+
+/*
+ * End the sessions that have passed the check before commit and still hold their
+ * xid.  One that waits for an acknowledgement ends without an answer to its client.
+ * Returns how many were told.
+ */
+int
+gate_terminate_committing(Oid dboid)
+{
+	return send_signal(dboid, commits, 0, SIGTERM);
 }
 
 /*

@@ -4,9 +4,9 @@
  *
  * Progression: recover (control file, log) -> make the slot if the group is new ->
  * start consensus unless the node is stopped or detached -> loop.  Each turn of
- * the loop takes in, in this order: configuration, requests of the copy worker,
- * messages of other members, signs of life of the primary, a FAILOVER record that
- * names this node, a command of a session, the running failover, the clock; and
+ * the loop takes in, in this order: configuration, requests of the copy worker, what
+ * renews the lease, messages of other members, signs of life of the primary, a
+ * FAILOVER record that names this node, a command of a session, the running failover, the clock; and
  * then does the upkeep that can wait (worker restarts, marks, old segments, event
  * rows).  It sleeps on its latch; whoever has something for it sets that.
  *
@@ -230,6 +230,7 @@ take_signs_of_life(Coordinator *c)
 	heard_at = node->heard_at;
 	e.term = node->heard_term;
 	e.leader = node->heard_leader;
+	e.lease = node->heard_lease;
 	SpinLockRelease(&node->mutex);
 	if (heard_at == c->seen_heard_at || !c->running)
 		return;
@@ -411,12 +412,14 @@ one_turn(Coordinator *c)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
-		c->consensus.config.election_timeout = baton_election_timeout;
 	}
+	coordinator_lease_length(c, now);
 	if (!c->down)
 	{
 		take_copy_requests(c);
 		coordinator_adopt_membership(c);
+		coordinator_take_promise(c);
+		coordinator_take_heard(c);
 		take_messages(c);
 		take_signs_of_life(c);
 		take_cut_request(c);

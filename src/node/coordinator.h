@@ -89,6 +89,10 @@ typedef struct Coordinator
 	char		trouble[BATON_REASON_LEN];	/* shown as the reason where there is no other, "" none */
 	bool		marks_failed;	/* the marks could not be written, and that was said */
 	TimestampTz seen_heard_at;	/* last sign of life that consensus was told of */
+	uint64		seen_heard_sent[CONSENSUS_MAX_MEMBERS];	/* by index in node->peers: latest answer
+														 * that consensus was told of */
+	uint64		lease_longer_at;	/* ms: a longer lease counts from then on, 0 none is to */
+	char		lease_reason[BATON_REASON_LEN];	/* the lease was lost, and nobody leads since; or "" */
 	bool		seen_failover;	/* FAILOVER_SEEN has been told */
 	uint64		seen_attempt;
 	uint32		upkeep_turn;
@@ -110,6 +114,14 @@ extern void coordinator_init_consensus(Coordinator *c);
 extern void coordinator_start_consensus(Coordinator *c);
 extern void coordinator_stop_consensus(Coordinator *c);
 extern void coordinator_open_gate_if_ready(Coordinator *c);
+
+/* lease.c */
+extern void coordinator_lease_length(Coordinator *c, uint64 now);
+extern void coordinator_take_heard(Coordinator *c);
+extern void coordinator_take_promise(Coordinator *c);
+extern void coordinator_publish_promise(Coordinator *c);
+extern void coordinator_publish_lease(Coordinator *c, uint64 lease_until);
+extern void coordinator_lease_reason(Coordinator *c, const uint64 *heard, uint64 now, char *out, size_t size);
 
 /* recovery.c */
 extern void coordinator_recover(Coordinator *c);
@@ -146,7 +158,7 @@ extern void command_finish(Coordinator *c, bool success, int sqlerrcode, const c
 extern void failover_start(Coordinator *c);
 extern void failover_poll(Coordinator *c, uint64 now);
 extern void failover_outcome(Coordinator *c, ConsensusOutcome outcome);
-extern void failover_aborted_by_stepdown(Coordinator *c);
+extern void failover_aborted_by_stepdown(Coordinator *c, const char *why);
 
 /* events.c */
 extern void coordinator_note(Coordinator *c, const char *kind, const char *fmt,...) pg_attribute_printf(3, 4);

@@ -111,7 +111,8 @@ coordinator_publish(Coordinator *c)
 	node->leader = leader;
 	node->intent = c->control.intent;
 	if (!c->down)
-		strlcpy(node->reason, c->control.reason[0] ? c->control.reason : c->trouble, BATON_REASON_LEN);
+		strlcpy(node->reason, c->control.reason[0] ? c->control.reason :
+				c->lease_reason[0] ? c->lease_reason : c->trouble, BATON_REASON_LEN);
 	LWLockRelease(&node->state_lock);
 
 	ConditionVariableBroadcast(&node->state_cv);

@@ -12,6 +12,7 @@
 #include "node/coordinator.h"
 
 #include "access/xlog.h"
+#include "common/pg_prng.h"
 #include "failover/gate.h"
 #include "postmaster/interrupt.h"
 #include "replication/message.h"
@@ -20,6 +21,9 @@
 
 /* How long commits under way are waited for when the gate closes at once, in ms. */
 #define SLAM_MS				2000
+/* How long they have to end by themselves if the lead is lost, and how often they are told. */
+#define SLAM_GRACE_MS		20
+#define SLAM_AGAIN_MS		200
 /* How long a primary that is stopped waits for its capture, in ms. */
 #define FINISH_CAPTURE_MS	10000
 
@@ -87,17 +91,28 @@ note_end_of_reign(Coordinator *c)
 /*
  * Close the gate at once, and for good: what writers run is cancelled (a loop of
  * nextval in plpgsql asks the gate once per transaction only), and commits that had passed the
- * gate are waited for, a moment: they hold up nothing but this process.
+ * gate are waited for, a moment: they hold up nothing but this process.  lost: another
+ * may lead, so commits that go on after that wait for what cannot come; their
+ * sessions are ended without an answer.
  */
 static void
-slam_gate(Coordinator *c)
+slam_gate(Coordinator *c, bool lost)
 {
-	uint64		until = boot_ms() + SLAM_MS;
+	uint64		now = boot_ms();
+	uint64		until = now + SLAM_MS;
+	uint64		terminate_at = lost ? now + SLAM_GRACE_MS : until;
 
 	gate_set(c->node, GATE_CLOSED);
 	gate_cancel_writers(c->node->dboid);
-	while (!gate_barrier_passed(c->node->dboid) && boot_ms() < until)
+	while (!gate_barrier_passed(c->node->dboid) && (now = boot_ms()) < until)
+	{
+		if (now >= terminate_at)
+		{
+			gate_terminate_committing(c->node->dboid);
+			terminate_at = now + SLAM_AGAIN_MS;
+		}
 		pg_usleep(1000);
+	}
 	c->own_end = GetXLogInsertRecPtr();
 }
 
@@ -130,11 +145,12 @@ static void
 leave_primary(Coordinator *c, ConsensusOutcome outcome)
 {
 	NodeShared *node = c->node;
+	bool		lost = outcome == OUTCOME_LEASE_LOST || outcome == OUTCOME_STEPPED_DOWN;
 
 	/* after a hand-over the gate stays HELD until the sessions have been ended:
 	 * it lets nothing through either, and nobody gets an error first */
 	if (outcome != OUTCOME_HANDED_OVER)
-		slam_gate(c);
+		gate_set(node, GATE_CLOSED);
 	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
 	node->lead_term = 0;
 	LWLockRelease(&node->state_lock);
@@ -145,6 +161,11 @@ leave_primary(Coordinator *c, ConsensusOutcome outcome)
 	node->apply_notify = 0;
 	SpinLockRelease(&node->mutex);
 	c->term_end = 0;
+	/* whoever is refused while commits are waited for shall read why */
+	if (lost)
+		coordinator_publish(c);
+	if (outcome != OUTCOME_HANDED_OVER)
+		slam_gate(c, lost);
 }
 
 /*
@@ -199,14 +220,15 @@ become_primary(Coordinator *c)
 }
 
 /*
- * The gate of a new primary opens when all before its TERM record is applied.
+ * The gate of a new primary opens when all before its TERM record is applied, and
+ * it has its lease.
  */
 void
 coordinator_open_gate_if_ready(Coordinator *c)
 {
 	StreamPos	applied;
 
-	if (c->term_end == 0 || c->consensus.role != ROLE_PRIMARY)
+	if (c->term_end == 0 || c->consensus.role != ROLE_PRIMARY || !gate_lease_holds(c->node))
 		return;
 	SpinLockAcquire(&c->node->mutex);
 	applied = c->node->applied;
@@ -227,10 +249,15 @@ report(Coordinator *c, const ConsensusUpdate *u, ConsensusRole before)
 {
 	switch (u->outcome)
 	{
+		case OUTCOME_LEASE_LOST:
+			coordinator_note(c, "lease lost", "%s; this node takes no more writes",
+							 c->lease_reason[0] ? c->lease_reason : "the lease of this node could not be had");
+			failover_aborted_by_stepdown(c, "this node has lost its lease");
+			break;
 		case OUTCOME_STEPPED_DOWN:
 			coordinator_note(c, "stepped down", "another node leads in the higher term " UINT64_FORMAT "; this node takes no more writes",
 							 c->consensus.durable.term);
-			failover_aborted_by_stepdown(c);
+			failover_aborted_by_stepdown(c, "another node leads in a higher term");
 			break;
 		case OUTCOME_ELECTED:
 			coordinator_note(c, "elected", "elected by a majority of the voters for term " UINT64_FORMAT,
@@ -304,13 +331,20 @@ coordinator_event(Coordinator *c, ConsensusEvent *e)
 {
 	NodeShared *node = c->node;
 	ConsensusRole before = c->consensus.role;
+	uint64		heard[CONSENSUS_MAX_MEMBERS];
 	ConsensusUpdate u;
 	bool		left;
 
 	e->now = boot_ms();
 	e->may_lead = may_lead(c);
+	e->random = pg_prng_uint32(&pg_global_prng_state);
+	e->floor = c->control.vote_floor;
+	memcpy(heard, c->consensus.heard, sizeof(heard));
 
 	LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);
+	SpinLockAcquire(&node->mutex);
+	e->promise = node->promise;
+	SpinLockRelease(&node->mutex);
 	e->log.term = node->tail.last_term;
 	e->log.pos = node->tail.flushed;
 	consensus_step(&c->consensus, e, &u);
@@ -334,10 +368,15 @@ coordinator_event(Coordinator *c, ConsensusEvent *e)
 		c->control.was_primary = c->consensus.may_resume;
 		INSTR_TIME_SET_CURRENT(start);
 		coordinator_save(c);
+		coordinator_publish_promise(c);
 		INSTR_TIME_SET_CURRENT(end);
 		INSTR_TIME_SUBTRACT(end, start);
 		c->failover.vote_usec = INSTR_TIME_GET_MICROSEC(end);
 	}
+	if (u.outcome == OUTCOME_LEASE_LOST)
+		coordinator_lease_reason(c, heard, e->now, c->lease_reason, sizeof(c->lease_reason));
+	else if (c->consensus.role == ROLE_PRIMARY || c->consensus.role == ROLE_REPLICA)
+		c->lease_reason[0] = '\0';
 	if (left)
 		leave_primary(c, u.outcome);
 
@@ -361,7 +400,7 @@ coordinator_event(Coordinator *c, ConsensusEvent *e)
 void
 coordinator_init_consensus(Coordinator *c)
 {
-	ConsensusConfig config = {baton_election_timeout, Max(baton_heartbeat_interval / 5, 10)};
+	ConsensusConfig config = {baton_effective_election_timeout(), Max(baton_heartbeat_interval / 5, 10)};
 	ConsensusMembership voters;
 
 	membership_voters(&c->control.membership, &voters);
@@ -398,7 +437,7 @@ coordinator_stop_consensus(Coordinator *c)
 		return;
 	if (c->consensus.role == ROLE_PRIMARY)
 	{
-		slam_gate(c);
+		slam_gate(c, false);
 		finish_capture(c);
 	}
 	coordinator_event(c, &e);

@@ -301,7 +301,7 @@ baton_rpc_handshake(PG_FUNCTION_ARGS)
 		rpc_session_begin(node, (uint16) args.from_id);
 		if (args.term != 0 && handshake_term(node, &args, &answer) &&
 			handshake_take_over(node, &answer))
-			rpc_heard(node, args.term, (uint16) args.from_id);
+			rpc_heard(node, args.term, (uint16) args.from_id, 0);
 	}
 	return handshake_result(fcinfo, node, &answer);
 }

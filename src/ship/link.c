@@ -105,7 +105,8 @@ link_publish_told(const WatchLink *w, PeerShared *peer)
 
 /*
  * Publish what is known of the peer.  The coordinator is woken when something
- * has changed that it acts on, and for a mere place only if it waits for one.
+ * has changed that it acts on, for a mere place only if it waits for one, and for
+ * what renews the lease four times per heartbeat at most.
  */
 void
 link_publish(Link *link)
@@ -116,6 +117,7 @@ link_publish(Link *link)
 	PeerShared *peer;
 	bool		news = false;
 	bool		moved = false;
+	bool		heard = link->heard_sent > link->heard_told + baton_heartbeat_interval / 4;
 
 	link->dirty = false;
 
@@ -131,6 +133,9 @@ link_publish(Link *link)
 		peer->flushed = link->flushed;
 		peer->applied = link->applied;
 		peer->last_reply = link->last_reply;
+		peer->heard_term = link->heard_term;
+		peer->heard_sent = link->heard_sent;
+		peer->heard_lease = link->heard_lease;
 		peer->flush_waits_since = lag_since(&link->ship->lag, link->flushed);
 		peer->apply_waits_since = lag_since(&link->ship->lag, link->applied);
 		strlcpy(peer->error, error, sizeof(peer->error));
@@ -138,8 +143,23 @@ link_publish(Link *link)
 	}
 	LWLockRelease(&node->peer_lock);
 
-	if (news || (moved && link->ship->view.peer_notify))
+	if (heard)
+		link->heard_told = link->heard_sent;
+	if (news || heard || (moved && link->ship->view.peer_notify))
 		node_wake(node, WORKER_COORDINATOR);
+}
+
+void
+link_heard(Link *link, uint64 term, uint64 sent_at, uint32 lease)
+{
+	if (term < link->heard_term || (term == link->heard_term && sent_at <= link->heard_sent))
+		return;
+	if (term > link->heard_term)
+		link->heard_told = 0;
+	link->heard_term = term;
+	link->heard_sent = sent_at;
+	link->heard_lease = lease;
+	link->dirty = true;
 }
 
 /*
@@ -285,6 +305,8 @@ link_turn_off(Link *link)
 			link_close(link, NULL); /* an old error means nothing to who does not lead */
 		return;
 	}
+	if (!view->primary)
+		link->retry_at = Min(link->retry_at, view->now + LINK_MESSAGE_PAUSE_MS);
 	if (view->now >= link->retry_at)
 		link_connect(link);
 	else

@@ -16,11 +16,17 @@
  *	 OPEN      --this node leads another term-->       HANDSHAKE
  *			   --not leading and idle-->               OFF
  *	 any       --error, refusal, no answer in time-->  OFF, with a pause that
- *				 doubles from 100 ms to baton.reconnect_max_delay
+ *				 doubles from 100 ms to baton.reconnect_max_delay; while nobody
+ *				 is led it is short, for the messages are those of an election
  *
  * Guarantees: frames are sent in OPEN only, only while link->term, the term of
  * the handshake, is the term that this node leads, only what is flushed here, and
  * in order: link->sent is where the next frame starts.
+ *
+ * Lease.  Every append and every watch states the lease that this node asks for;
+ * the answer says whether it was promised, and then renews it, counted from the
+ * sending.  Signs of life without frames leave on all links at the same time, at
+ * multiples of the interval, so that what several voters promise ends together.
  */
 #ifndef BATON_LINK_H
 #define BATON_LINK_H
@@ -36,13 +42,15 @@ typedef struct Shipper Shipper;
 /* What the links need to know of the node: looked up once per turn of the loop. */
 typedef struct ShipView
 {
-	uint64		now;			/* ms, monotonic */
+	uint64		now;			/* boot_ms(), at most a turn of the loop old */
 	TimestampTz wall;
 	bool		primary;		/* this node leads `term` */
 	bool		watching;		/* watch the others: primary, or was until just now */
 	bool		peer_notify;	/* the coordinator waits for a peer's place */
 	uint16		self;
 	uint64		term;
+	uint32		lease_ms;		/* primary: what to ask for, 0 its own lease has lapsed */
+	StreamPos	committed;		/* primary: in `term`, 0 not known */
 	StreamTail	tail;
 } ShipView;
 
@@ -71,6 +79,7 @@ typedef struct Call
 	StreamPos	end;			/* APPEND: end of its last frame, 0 a heartbeat */
 	size_t		bytes;
 	uint64		sent_at;
+	uint32		lease;			/* APPEND: that it states */
 } Call;
 
 #define LINK_MAX_CALLS		64	/* power of two */
@@ -80,6 +89,8 @@ typedef struct Call
 #define LINK_BATCH			FRAME_MAX_LEN
 #define LINK_IDLE_MS		10000
 #define LINK_FIRST_PAUSE_MS 100
+/* Messages of an election don't wait longer until a dead member is tried again. */
+#define LINK_MESSAGE_PAUSE_MS 250
 #define LINK_SYNC_MS		25000	/* a step of the handshake may wait for two processes there */
 /* A watcher is between two calls for a moment: messages give it this long. */
 #define LINK_WATCHER_MS		20
@@ -113,6 +124,10 @@ typedef struct WatchLink
 	uint64		deadline;
 	uint64		retry_at;
 	int			pause;
+	/* of the call under way: when it was sent, and what it stated */
+	uint64		asked_at;
+	uint64		asked_term;
+	uint32		asked_lease;
 	/* what the peer has told on this connection */
 	uint64		term;
 	char		state[32];
@@ -158,7 +173,13 @@ typedef struct Link
 	int			first_call;
 	int			n_calls;
 	size_t		bytes_under_way;
-	uint64		call_at;		/* last call of any kind */
+	uint64		beat_at;		/* next sign of life without frames */
+
+	/* the latest sign of life that was answered with a promise, see PeerShared */
+	uint64		heard_term;
+	uint64		heard_sent;
+	uint32		heard_lease;
+	uint64		heard_told;		/* ... that the coordinator was woken for */
 
 	WatchLink	watch;
 } Link;
@@ -190,6 +211,8 @@ extern void link_fail(Link *link, int pause, const char *fmt,...) pg_attribute_p
 extern void link_publish(Link *link);
 extern void link_handshake_params(const Link *link, uint64 term, TalkParams *p);
 extern const char *const link_handshake_sql;
+/* The peer has promised to respect a lease that was asked for at sent_at, in term. */
+extern void link_heard(Link *link, uint64 term, uint64 sent_at, uint32 lease);
 /* The peer knows of `term`; led_term: the one it leads itself, 0 none. */
 extern void link_saw_term(Link *link, uint64 term, uint64 led_term);
 /* No answer for this long, in ms: the connection is given up. */

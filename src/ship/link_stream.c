@@ -37,11 +37,11 @@ link_note_call(Link *link, CallKind kind, StreamPos end, size_t bytes)
 	call->end = end;
 	call->bytes = bytes;
 	call->sent_at = link->ship->view.now;
+	call->lease = link->ship->view.lease_ms;
 	link->n_calls++;
 	link->bytes_under_way += bytes;
-	link->call_at = link->ship->view.now;
 	if (kind == CALL_DELIVER || bytes > 0)
-		link->used_at = link->call_at;
+		link->used_at = link->ship->view.now;
 }
 
 /* Forget the pipeline and the open file; the connection is closed or starts over. */
@@ -79,13 +79,13 @@ link_stream_flush(Link *link)
 void
 link_stream_begin(Link *link)
 {
-	static const Oid append_types[] = {INT4OID, INT8OID, BYTEAOID};
+	static const Oid append_types[] = {INT4OID, INT8OID, INT4OID, LSNOID, BYTEAOID};
 	static const Oid deliver_types[] = {BYTEAOID};
 	PGconn	   *pg = link->talk.conn->pg;
 
 	link->step = STEP_OPEN;
 	link->used_at = link->ship->view.now;
-	link->call_at = link->ship->view.now;
+	link->beat_at = link->ship->view.now;
 	link->dirty = true;
 	if (!PQenterPipelineMode(pg))
 	{
@@ -95,7 +95,7 @@ link_stream_begin(Link *link)
 	if (link->prepared)
 		return;
 	if (!PQsendPrepare(pg, APPEND_STATEMENT,
-					   "SELECT status, term, flushed, applied FROM baton_rpc.append($1, $2, $3)",
+					   "SELECT status, term, flushed, applied, promised FROM baton_rpc.append($1, $2, $3, $4, $5)",
 					   lengthof(append_types), append_types) ||
 		!PQsendPrepare(pg, DELIVER_STATEMENT, "SELECT baton_rpc.deliver($1)",
 					   lengthof(deliver_types), deliver_types) ||
@@ -196,6 +196,8 @@ link_send_append(Link *link, StreamPos end)
 
 	talk_int4(&p, link->ship->view.self);
 	talk_int8(&p, link->term);
+	talk_int4(&p, (int32) link->ship->view.lease_ms);
+	talk_lsn(&p, link->ship->view.committed);
 	talk_bytes(&p, BYTEAOID, link->batch.data, link->batch.len);
 	if (!link_stream_call(link, APPEND_STATEMENT, &p))
 		return false;
@@ -235,13 +237,14 @@ link_send_frames(Link *link)
 		link->sent = end;
 		link->dirty = true;
 	}
-	if (view->now >= link->call_at + baton_heartbeat_interval && link->n_calls < LINK_SMALL_CALLS)
+	if (view->now >= link->beat_at)
 	{
+		link->beat_at = (view->now / baton_heartbeat_interval + 1) * baton_heartbeat_interval;
 		stream_buf_reset(&link->batch);
-		if (!link_send_append(link, 0))
+		if (link->n_calls < LINK_SMALL_CALLS && !link_send_append(link, 0))
 			return false;
 	}
-	link_due(link, Max(link->call_at + baton_heartbeat_interval, view->now + 1));
+	link_due(link, link->beat_at);
 	return true;
 }
 
@@ -273,7 +276,7 @@ link_stream_turn(Link *link)
 
 /* An append is answered; false: the link was given up. */
 static bool
-link_append_answer(Link *link, const PGresult *r)
+link_append_answer(Link *link, const Call *call, const PGresult *r)
 {
 	AppendStatus status = (AppendStatus) talk_get_int4(r, 0);
 	uint64		term = talk_get_int8(r, 1);
@@ -281,6 +284,8 @@ link_append_answer(Link *link, const PGresult *r)
 	link->last_reply = link->ship->view.wall;
 	link->dirty = true;
 	link_saw_term(link, term, 0);
+	if (status == APPEND_OK && talk_get_bool(r, 4))
+		link_heard(link, link->term, call->sent_at, call->lease);
 	switch (status)
 	{
 		case APPEND_OK:
@@ -322,7 +327,7 @@ link_stream_result(Link *link, const PGresult *r)
 		case PGRES_COMMAND_OK:
 			return true;
 		case PGRES_TUPLES_OK:
-			return call->kind != CALL_APPEND || link_append_answer(link, r);
+			return call->kind != CALL_APPEND || link_append_answer(link, call, r);
 		default:
 			peer_error_line(PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) ?
 							PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY) :

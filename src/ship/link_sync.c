@@ -189,6 +189,8 @@ link_sync_done(Link *link, StreamPos pos)
 				(errmsg("streaming to member \"%s\" from %X/%X on", link->name,
 						STREAM_POS_ARGS(pos))));
 	}
+	else
+		link->pause = LINK_FIRST_PAUSE_MS;
 	link_stream_begin(link);
 }
 

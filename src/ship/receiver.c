@@ -13,8 +13,11 @@
  *	 3. appended under log_lock, where the term is checked too;
  *	 4. flushed, once per call;
  *	 5. the term is checked again: a vote given during the flush would make the
- *		answer a lie, since the candidate has not heard of these frames;
- *	 6. the answer says how far this log is flushed and applied.
+ *		answer a lie, since the candidate has not heard of these frames.  Under the
+ *		same lock the promise is given that the primary's lease asks for: a vote,
+ *		which holds that lock too, sees it, or comes before it and is seen here;
+ *	 6. the answer says how far this log is flushed and applied, and whether the
+ *		promise was given.
  *
  * No transaction id is assigned and no table touched, so the gate has nothing to
  * do with it, and a replica's WAL does not grow by receiving.
@@ -34,6 +37,8 @@ PG_FUNCTION_INFO_V1(baton_rpc_append);
 PG_FUNCTION_INFO_V1(baton_rpc_frame_before);
 
 /* ---- append ---- */
+
+#define APPEND_COLUMNS 5
 
 typedef struct AppendAnswer
 {
@@ -153,13 +158,12 @@ append_log_failed(NodeShared *node, const StreamError *err)
 			 err->sys_errno ? errdetail("%s", strerror(err->sys_errno)) : 0));
 }
 
-/* Append and flush frames that have passed the checks. */
+/* Check, append and flush frames. */
 static AppendAnswer
 append_frames(NodeShared *node, uint64 term, const char *frames, size_t len)
 {
 	StreamError err = {0};
 	StreamCode	code = append_check_frames(frames, len, term, &err);
-	bool		current;
 
 	if (code != STREAM_OK)
 		ereport(ERROR,
@@ -183,11 +187,7 @@ append_frames(NodeShared *node, uint64 term, const char *frames, size_t len)
 		append_log_failed(node, &err);
 		return append_answer(node, APPEND_STOPPED);
 	}
-
-	LWLockAcquire(&node->log_lock, LW_SHARED);
-	current = node->append_term == term;
-	LWLockRelease(&node->log_lock);
-	return append_answer(node, current ? APPEND_OK : APPEND_STALE_TERM);
+	return append_answer(node, APPEND_OK);
 }
 
 /* The result row's descriptor, made once per session: this is the hot path. */
@@ -197,12 +197,13 @@ append_result_desc(void)
 	if (rpc_session.append_desc == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-		TupleDesc	desc = CreateTemplateTupleDesc(4);
+		TupleDesc	desc = CreateTemplateTupleDesc(APPEND_COLUMNS);
 
 		TupleDescInitEntry(desc, 1, "status", INT4OID, -1, 0);
 		TupleDescInitEntry(desc, 2, "term", INT8OID, -1, 0);
 		TupleDescInitEntry(desc, 3, "flushed", LSNOID, -1, 0);
 		TupleDescInitEntry(desc, 4, "applied", LSNOID, -1, 0);
+		TupleDescInitEntry(desc, 5, "promised", BOOLOID, -1, 0);
 		rpc_session.append_desc = BlessTupleDesc(desc);
 		MemoryContextSwitchTo(old);
 	}
@@ -210,26 +211,29 @@ append_result_desc(void)
 }
 
 /*
- * baton_rpc.append(from_id, term, frames): frames of the primary of `term`, or
- * none as a sign of life.  status is an AppendStatus.  Raises
- * ERRCODE_DATA_CORRUPTED for frames that fail their checks.
+ * baton_rpc.append(from_id, term, lease_ms, committed, frames): frames of the primary
+ * of `term`, or none as a sign of life, with what RpcLead says.  status is an
+ * AppendStatus.  Raises ERRCODE_DATA_CORRUPTED for frames that fail their checks, and
+ * ERRCODE_INVALID_PARAMETER_VALUE for an impossible lease.
  */
 Datum
 baton_rpc_append(PG_FUNCTION_ARGS)
 {
 	int			from = PG_GETARG_INT32(0);
-	uint64		term = (uint64) PG_GETARG_INT64(1);
-	bytea	   *frames = PG_GETARG_BYTEA_PP(2);
+	RpcLead		lead = {(uint64) PG_GETARG_INT64(1), (uint16) from,
+		rpc_lease(PG_GETARG_INT32(2)), PG_GETARG_LSN(3)};
+	bytea	   *frames = PG_GETARG_BYTEA_PP(4);
 	NodeShared *node = rpc_enter_peer(from);
-	AppendAnswer a = append_check(node, term, (uint16) from);
+	AppendAnswer a = append_check(node, lead.term, lead.leader);
+	bool		promised = false;
 	StreamPos	applied;
-	Datum		values[4];
-	bool		nulls[4] = {false};
+	Datum		values[APPEND_COLUMNS];
+	bool		nulls[APPEND_COLUMNS] = {false};
 
 	if (a.status == APPEND_OK && VARSIZE_ANY_EXHDR(frames) > 0)
-		a = append_frames(node, term, VARDATA_ANY(frames), VARSIZE_ANY_EXHDR(frames));
-	if (a.status == APPEND_OK)
-		rpc_heard(node, term, (uint16) from);
+		a = append_frames(node, lead.term, VARDATA_ANY(frames), VARSIZE_ANY_EXHDR(frames));
+	if (a.status == APPEND_OK && !rpc_lead(node, &lead, &promised))
+		a = append_answer(node, APPEND_STALE_TERM);
 
 	SpinLockAcquire(&node->mutex);
 	applied = node->applied;
@@ -239,6 +243,7 @@ baton_rpc_append(PG_FUNCTION_ARGS)
 	values[1] = Int64GetDatum((int64) a.term);
 	values[2] = LSNGetDatum(node_log_tail(node).flushed);
 	values[3] = LSNGetDatum(applied);
+	values[4] = BoolGetDatum(promised);
 	return HeapTupleGetDatum(heap_form_tuple(append_result_desc(), values, nulls));
 }
 

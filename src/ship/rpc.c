@@ -10,6 +10,9 @@
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+/* baton.election_timeout cannot be longer. */
+#define RPC_MAX_LEASE_MS (10 * 60 * 1000)
+
 RpcSession	rpc_session;
 
 void
@@ -114,7 +117,7 @@ rpc_architecture(void)
 }
 
 void
-rpc_heard(NodeShared *node, uint64 term, uint16 leader)
+rpc_heard(NodeShared *node, uint64 term, uint16 leader, uint32 lease_ms)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	bool		follows;
@@ -130,6 +133,7 @@ rpc_heard(NodeShared *node, uint64 term, uint16 leader)
 	changed = node->heard_term != term || node->heard_leader != leader;
 	node->heard_term = term;
 	node->heard_leader = leader;
+	node->heard_lease = lease_ms;
 	node->heard_at = now;
 	SpinLockRelease(&node->mutex);
 
@@ -139,6 +143,76 @@ rpc_heard(NodeShared *node, uint64 term, uint16 leader)
 		rpc_session.woke_at = now;
 		node_wake(node, WORKER_COORDINATOR);
 	}
+}
+
+uint32
+rpc_lease(int32 lease_ms)
+{
+	if (lease_ms < 0 || lease_ms > RPC_MAX_LEASE_MS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a lease of %d ms is out of range", lease_ms)));
+	return (uint32) lease_ms;
+}
+
+/*
+ * Promise to respect the lease, if the control file covers one that long; else ask
+ * the coordinator for that.  The caller holds log_lock and the spinlock.  A promise
+ * to the primary of an older term means nothing any more: a majority was free of it.
+ */
+static bool
+rpc_promise(NodeShared *node, const RpcLead *lead, uint64 now)
+{
+	ConsensusPromise *p = &node->promise;
+	uint64		until = now + CONSENSUS_PROMISE_MS(lead->lease_ms);
+
+	if (lead->lease_ms > node->promise_ms)
+	{
+		node->promise_asked = Max(node->promise_asked, lead->lease_ms);
+		return false;
+	}
+	if (p->term == lead->term && p->leader == lead->leader)
+		until = Max(until, p->until);
+	p->term = lead->term;
+	p->leader = lead->leader;
+	p->until = until;
+	return true;
+}
+
+bool
+rpc_lead(NodeShared *node, const RpcLead *lead, bool *promised)
+{
+	uint64		now = boot_ms();
+	bool		current;
+	bool		moved = false;
+
+	*promised = false;
+	LWLockAcquire(&node->log_lock, LW_SHARED);
+	current = node->append_term == lead->term;
+	if (current)
+	{
+		SpinLockAcquire(&node->mutex);
+		if (lead->lease_ms != 0)
+			*promised = rpc_promise(node, lead, now);
+		if (lead->committed != 0 &&
+			(node->committed_term != lead->term || node->committed < lead->committed))
+		{
+			node->committed_term = lead->term;
+			node->committed = lead->committed;
+			moved = true;
+		}
+		SpinLockRelease(&node->mutex);
+	}
+	LWLockRelease(&node->log_lock);
+
+	if (moved)
+		ConditionVariableBroadcast(&node->committed_cv);
+	if (lead->lease_ms == 0)
+		return current;
+	rpc_heard(node, lead->term, lead->leader, lead->lease_ms);
+	if (current && !*promised)
+		node_wake(node, WORKER_COORDINATOR);
+	return current;
 }
 
 /*

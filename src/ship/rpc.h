@@ -68,11 +68,33 @@ extern void rpc_session_begin(NodeShared *node, uint16 peer);
 extern const char *rpc_architecture(void);
 
 /*
- * The primary of `term` is alive.  Counts if that is the term and leader this
- * node follows; the coordinator is woken when it is new, and else twice per
- * heartbeat at most.
+ * The primary of `term` is alive, and has stated a lease of that many ms (0: none).
+ * Counts if that is the term and leader this node follows; the coordinator is woken
+ * when it is new, and else twice per heartbeat at most.
  */
-extern void rpc_heard(NodeShared *node, uint64 term, uint16 leader);
+extern void rpc_heard(NodeShared *node, uint64 term, uint16 leader, uint32 lease_ms);
+
+/* What every call of a primary says of itself. */
+typedef struct RpcLead
+{
+	uint64		term;
+	uint16		leader;
+	uint32		lease_ms;		/* it asks for; 0: it has none itself, and this is no sign of life */
+	StreamPos	committed;		/* end of what a majority of voters has in that term, 0 not known */
+} RpcLead;
+
+/*
+ * Take it in: a sign of life, and what is committed.  *promised: this node has
+ * promised to respect the lease, which the answer may tell.  Returns whether frames
+ * of that term may still be appended here; if not, nothing was promised.
+ */
+extern bool rpc_lead(NodeShared *node, const RpcLead *lead, bool *promised);
+
+/*
+ * A lease as it comes from outside.  Raises ERRCODE_INVALID_PARAMETER_VALUE for one
+ * that no setting can have made.
+ */
+extern uint32 rpc_lease(int32 lease_ms);
 
 /*
  * Make this node follow `leader` in `term`, which is above its own or has no

@@ -27,7 +27,7 @@
 PG_FUNCTION_INFO_V1(baton_rpc_watch);
 PG_FUNCTION_INFO_V1(baton_rpc_deliver);
 
-#define WATCH_COLUMNS 8
+#define WATCH_COLUMNS 9
 
 typedef struct WatchView
 {
@@ -151,9 +151,11 @@ watch_take_messages(NodeShared *node, uint16 from)
 }
 
 /*
- * baton_rpc.watch(from_id, lead_term, known_term, known_state, known_led_term,
- * known_applied, known_error, timeout_ms, settle_ms): see the file's head.
- * lead_term: the term that the caller leads, 0 none; counts as a sign of life.
+ * baton_rpc.watch(from_id, lead_term, lease_ms, committed, known_term, known_state,
+ * known_led_term, known_applied, known_error, timeout_ms, settle_ms): see the file's
+ * head.  lead_term: the term that the caller leads, 0 none; the call is a sign of life
+ * then, and its answer says whether the lease was promised when the call came: it
+ * renews the lease also while the other connection is busy with frames.
  *
  * If the answer is lost with messages in it, their senders ask again.
  */
@@ -161,28 +163,30 @@ Datum
 baton_rpc_watch(PG_FUNCTION_ARGS)
 {
 	int			from = PG_GETARG_INT32(0);
-	uint64		lead_term = (uint64) PG_GETARG_INT64(1);
-	int			timeout_ms = Max(0, PG_GETARG_INT32(7));
-	int			settle_ms = Max(0, PG_GETARG_INT32(8));
+	RpcLead		lead = {(uint64) PG_GETARG_INT64(1), (uint16) from,
+		rpc_lease(PG_GETARG_INT32(2)), PG_GETARG_LSN(3)};
+	int			timeout_ms = Max(0, PG_GETARG_INT32(9));
+	int			settle_ms = Max(0, PG_GETARG_INT32(10));
 	NodeShared *node = rpc_enter_peer(from);
+	bool		promised = false;
 	WatchKnown	known;
 	WatchView	v;
 	TupleDesc	desc;
 	Datum		values[WATCH_COLUMNS];
 	bool		nulls[WATCH_COLUMNS] = {false};
 
-	known.term = (uint64) PG_GETARG_INT64(2);
-	known.state = text_to_cstring(PG_GETARG_TEXT_PP(3));
-	known.led_term = (uint64) PG_GETARG_INT64(4);
-	known.applied = PG_GETARG_LSN(5);
-	known.error = text_to_cstring(PG_GETARG_TEXT_PP(6));
+	known.term = (uint64) PG_GETARG_INT64(4);
+	known.state = text_to_cstring(PG_GETARG_TEXT_PP(5));
+	known.led_term = (uint64) PG_GETARG_INT64(6);
+	known.applied = PG_GETARG_LSN(7);
+	known.error = text_to_cstring(PG_GETARG_TEXT_PP(8));
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE ||
 		desc->natts != WATCH_COLUMNS)
 		elog(ERROR, "baton_rpc.watch is declared wrongly");
 
-	if (lead_term != 0)
-		rpc_heard(node, lead_term, (uint16) from);
+	if (lead.term != 0)
+		(void) rpc_lead(node, &lead, &promised);
 
 	watch_count(node, (uint16) from, true);
 	PG_TRY();
@@ -204,6 +208,7 @@ baton_rpc_watch(PG_FUNCTION_ARGS)
 	nulls[5] = v.applied_at == 0;
 	values[6] = CStringGetTextDatum(v.error);
 	values[7] = PointerGetDatum(watch_take_messages(node, (uint16) from));
+	values[8] = BoolGetDatum(promised);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 

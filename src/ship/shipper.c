@@ -42,7 +42,6 @@
 
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "ship/link.h"
@@ -59,15 +58,6 @@
 #define SHIPPER_NAP_MS	10000
 /* latch, postmaster, and two sockets per link */
 #define SHIPPER_EVENTS	(2 + 2 * CONSENSUS_MAX_MEMBERS)
-
-static uint64
-shipper_now(void)
-{
-	instr_time	now;
-
-	INSTR_TIME_SET_CURRENT(now);
-	return (uint64) INSTR_TIME_GET_MILLISEC(now);
-}
 
 /* ---- looking at the node ---- */
 
@@ -145,6 +135,21 @@ shipper_encode_membership(Shipper *ship)
 	stream_buf_free(&buf);
 }
 
+/*
+ * The lease to ask for.  A primary whose own has lapsed, as of one that was frozen,
+ * asks for none: it is about to step down, and a promise would only hold up the
+ * election of another.
+ */
+static uint32
+shipper_lease(NodeShared *node, uint64 now)
+{
+	uint64		until = pg_atomic_read_u64(&node->lease_until);
+
+	if (until != 0 && now >= until)
+		return 0;
+	return pg_atomic_read_u32(&node->lease_ms);
+}
+
 /* One consistent look at the node, for all links in this turn. */
 static void
 shipper_look(Shipper *ship)
@@ -154,7 +159,7 @@ shipper_look(Shipper *ship)
 	bool		was_primary = view->primary;
 	bool		changed;
 
-	view->now = shipper_now();
+	view->now = boot_ms();
 	view->wall = GetCurrentTimestamp();
 
 	LWLockAcquire(&node->state_lock, LW_SHARED);
@@ -167,13 +172,16 @@ shipper_look(Shipper *ship)
 
 	LWLockAcquire(&node->log_lock, LW_SHARED);
 	view->tail = node->tail;
-	if (!node->log_ready || node->log_error[0] != '\0')
+	/* a reign ends under log_lock, a moment before the state says so */
+	if (!node->log_ready || node->log_error[0] != '\0' || node->append_term != view->term)
 		view->primary = false;
 	LWLockRelease(&node->log_lock);
 
 	SpinLockAcquire(&node->mutex);
 	view->peer_notify = node->peer_notify;
+	view->committed = node->committed_term == view->term ? node->committed : 0;
 	SpinLockRelease(&node->mutex);
+	view->lease_ms = view->primary ? shipper_lease(node, view->now) : 0;
 
 	if (was_primary && !view->primary)
 		ship->watch_until = view->now + WATCH_AFTER_MS;

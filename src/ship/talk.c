@@ -175,6 +175,12 @@ talk_get_int4(const PGresult *r, int column)
 	return (int32) pg_ntoh32(v);
 }
 
+bool
+talk_get_bool(const PGresult *r, int column)
+{
+	return PQgetlength(r, 0, column) == 1 && *PQgetvalue(r, 0, column) != 0;
+}
+
 uint64
 talk_get_int8(const PGresult *r, int column)
 {

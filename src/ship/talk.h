@@ -67,6 +67,7 @@ extern bool talk_flush(Talk *t, char *err, size_t errlen);
 /* Fields of a binary result; NULL and short values read as 0 and "". */
 extern int32 talk_get_int4(const PGresult *r, int column);
 extern uint64 talk_get_int8(const PGresult *r, int column);
+extern bool talk_get_bool(const PGresult *r, int column);
 extern void talk_get_text(const PGresult *r, int column, char *out, size_t outlen);
 
 #endif							/* BATON_TALK_H */

@@ -17,9 +17,9 @@
 #define WATCH_SETTLE_MS 20
 
 static const char watch_sql[] =
-"SELECT term, state, led_term, applied, applied_at, error, messages "
-"FROM baton_rpc.watch($1, $2, $3, $4, $5, $6, $7, $8, $9)";
-static const Oid watch_types[] = {INT4OID, INT8OID, INT8OID, TEXTOID, INT8OID, LSNOID,
+"SELECT term, state, led_term, applied, applied_at, error, messages, promised "
+"FROM baton_rpc.watch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+static const Oid watch_types[] = {INT4OID, INT8OID, INT4OID, LSNOID, INT8OID, TEXTOID, INT8OID, LSNOID,
 TEXTOID, INT4OID, INT4OID};
 
 void
@@ -98,18 +98,26 @@ watch_prepare(Link *link)
 		watch_fail(link, err);
 }
 
-/* The next call: what is known, and how long it may wait for anything else. */
+/*
+ * The next call: what is known, and how long it may wait for anything else.  Its
+ * answer renews the lease, so it has to come in time for that.
+ */
 static void
 watch_ask(Link *link)
 {
 	WatchLink  *w = &link->watch;
 	const ShipView *view = &link->ship->view;
-	int			timeout_ms = Max(1000, 2 * baton_heartbeat_interval);
+	int			timeout_ms = baton_heartbeat_interval;
 	TalkParams	p = {0};
 	char		err[BATON_ERROR_LEN];
 
+	w->asked_at = view->now;
+	w->asked_term = link_leads(link) ? view->term : 0;
+	w->asked_lease = view->lease_ms;
 	talk_int4(&p, view->self);
-	talk_int8(&p, link_leads(link) ? view->term : 0);
+	talk_int8(&p, w->asked_term);
+	talk_int4(&p, (int32) w->asked_lease);
+	talk_lsn(&p, view->committed);
 	talk_int8(&p, w->term);
 	talk_text(&p, w->state);
 	talk_int8(&p, w->led_term);
@@ -164,6 +172,8 @@ watch_answer(Link *link)
 	w->pause = LINK_FIRST_PAUSE_MS;
 	w->step = WATCH_READY;
 
+	if (w->asked_term != 0 && talk_get_bool(r, 7))
+		link_heard(link, w->asked_term, w->asked_at, w->asked_lease);
 	link_note_applied(link, w->applied);
 	link->last_reply = link->ship->view.wall;
 	link->dirty = true;
