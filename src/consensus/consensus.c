@@ -22,6 +22,16 @@ consensus_init(Consensus *c, uint16_t self, const ConsensusDurable *durable,
 	c->role = ROLE_STOPPED;
 }
 
+/*
+ * A node that has restarted has forgotten to whom it has promised what, so it waits as
+ * long as the longest promise lasts; not even for the primary that it may have promised
+ * to does it vote, for it does not know which that is.
+ *
+ * A node that led last need not wait.  Whatever it had promised before that reign was
+ * over when the reign began (promise_clear says why), and `may_resume` goes from its
+ * disk in the update in which it votes for another, or hears another primary, which
+ * is before it can promise to either.
+ */
 static void
 start(Step *s)
 {
@@ -32,9 +42,17 @@ start(Step *s)
 	c->may_resume = s->e->was_primary;
 	if (c->durable.voted_for != 0 && c->durable.voted_for != c->self)
 		resume_forbid(s);
-	c->role = ROLE_UNKNOWN;
+	c->has_before = s->e->before != NULL;
+	if (c->has_before)
+		c->before = *s->e->before;
 	c->leader = 0;
 	c->leader_heard = 0;
+	if (c->may_resume)
+		promise_clear(c);
+	else if (c->durable.promise_ms != 0)
+		c->no_vote_until = s->e->now + CONSENSUS_PROMISE_MS(c->durable.promise_ms);
+	c->role = ROLE_UNKNOWN;
+	become_unknown(s);
 	c->seek_next = s->e->now;
 }
 
@@ -69,7 +87,8 @@ seek(Step *s)
 	Consensus  *c = s->c;
 
 	c->seek_next = s->e->now + c->config.election_timeout;
-	if (c->may_resume && s->e->may_lead && quorum_may_lead(&c->members, c->self))
+	if (c->may_resume && s->e->may_lead && s->e->now >= bound_until(c) &&
+		quorum_may_lead(&c->members, c->self))
 	{
 		campaign_begin(s, CAMPAIGN_RESUME);
 		return;
@@ -146,6 +165,8 @@ dispatch(Step *s)
 			break;
 		case EV_LEADER_CONTACT:
 			leader_seen(s, e->term, e->leader, true);
+			if (c->leader == e->leader && c->durable.term == e->term && c->role != ROLE_PRIMARY)
+				promise_give(s, e->term, e->leader, e->lease);
 			break;
 		case EV_PEER_TERM:
 			if (e->leader != 0)
@@ -154,7 +175,7 @@ dispatch(Step *s)
 				term_seen(s, e->term);
 			break;
 		case EV_MEMBERSHIP:
-			campaign_members(s, e->members);
+			campaign_members(s);
 			break;
 		case EV_PROMOTE:
 			promote(s);
@@ -170,7 +191,9 @@ dispatch(Step *s)
 			failover_seen(s);
 			break;
 		case EV_HEARD:
+			break;				/* see expire() */
 		case EV_MEMBERSHIP_COMMITTED:
+			c->has_before = false;
 			break;
 	}
 }
@@ -182,9 +205,16 @@ expire(Step *s)
 	Consensus  *c = s->c;
 
 	failover_tick(s);
-	if (c->role == ROLE_REPLICA && !leader_alive(c, s->e->now))
-		become_unknown(s);
-	if ((c->campaign == CAMPAIGN_RESUME || c->campaign == CAMPAIGN_PROMOTE) && !s->e->may_lead)
+	if (c->role == ROLE_PRIMARY)
+	{
+		if (s->e->type == EV_HEARD && s->e->term == c->durable.term)
+			heard_from(s, s->e->leader, s->e->sent);
+		lease_expire(s);
+	}
+	if (c->leaderless_since == 0 && (c->role == ROLE_REPLICA || c->role == ROLE_CANDIDATE) &&
+		!leader_alive(c, s->e->now))
+		silence(s);
+	if (c->campaign != CAMPAIGN_NONE && c->campaign != CAMPAIGN_TRANSFER && !s->e->may_lead)
 		campaign_lost(s, REFUSED_MAY_NOT_LEAD);
 }
 
@@ -194,8 +224,12 @@ continue_role(Step *s)
 {
 	Consensus  *c = s->c;
 
-	if (c->role == ROLE_UNKNOWN && s->e->now >= c->seek_next)
-		seek(s);
+	if (c->role == ROLE_UNKNOWN)
+	{
+		stand_tick(s);
+		if (c->role == ROLE_UNKNOWN && c->fetch_from == 0 && s->e->now >= c->seek_next)
+			seek(s);
+	}
 	else if (c->campaign == CAMPAIGN_TRANSFER)
 		transfer_tick(s);
 	else if (c->campaign != CAMPAIGN_NONE)
@@ -203,18 +237,30 @@ continue_role(Step *s)
 }
 
 static uint64_t
+earliest(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+static uint64_t
 next_tick(const Consensus *c)
 {
 	uint64_t	end = c->campaign_start + c->config.election_timeout;
+	uint64_t	tick;
 
 	switch (c->role)
 	{
 		case ROLE_STOPPED:
 			return 0;
 		case ROLE_PRIMARY:
-			return c->transfer.active ? c->transfer.deadline : 0;
+			tick = c->lease_wait_until != 0 ? c->lease_wait_until : c->lease_until;
+			if (c->transfer.active)
+				tick = earliest(tick, c->transfer.deadline);
+			return tick == LEASE_UNLIMITED ? 0 : tick;
 		case ROLE_UNKNOWN:
-			return c->seek_next;
+			if (c->fetch_from != 0)
+				return c->fetch_until;
+			return earliest(c->seek_next, c->stand_at);
 		case ROLE_REPLICA:
 			return c->leader_heard + c->config.election_timeout;
 		case ROLE_CANDIDATE:
@@ -252,11 +298,19 @@ consensus_step(Consensus *c, const ConsensusEvent *e, ConsensusUpdate *u)
 
 	memset(u, 0, sizeof(*u));
 	c->log = e->log;
+	c->floor = e->floor;
+	promise_take(c, &e->promise);
 	expire(&s);
 	dispatch(&s);
 	continue_role(&s);
+	if (c->role == ROLE_PRIMARY)
+		lease_renew(&s);
+	if (c->role != ROLE_UNKNOWN)
+		c->fetch_from = 0;
 	u->role_changed = c->role != role;
 	u->next_tick = next_tick(c);
+	u->lease_until = c->role == ROLE_PRIMARY ? c->lease_until : 0;
+	u->fetch_from = c->fetch_from;
 	check(c);
 }
 

@@ -110,6 +110,14 @@ extern int	consensus_voters(const ConsensusMembership *m);
 /* Smallest number of votes that elects. */
 extern int	consensus_majority(const ConsensusMembership *m);
 
+/*
+ * Can nobody be elected under `m` without the vote of one of these members?  A change
+ * of members is committed once a majority of the new ones has it on disk, and those
+ * who have it are such a set under what was in force before: under RULE_DESIGNATED
+ * that is not the same.
+ */
+extern bool consensus_blocks(const ConsensusMembership *m, const uint16_t *ids, int n);
+
 /* ---- places in the log ---- */
 
 /* The end of a log: (term of its last frame, position behind it). */
@@ -246,7 +254,8 @@ typedef struct Consensus
 	uint64_t	heard[CONSENSUS_MAX_MEMBERS];	/* PRIMARY, by index in members: when the latest sign of
 												 * life that this member has answered was sent, 0 none */
 	uint64_t	lease_until;	/* PRIMARY: own clock, LEASE_UNLIMITED; 0 not had yet */
-	uint64_t	lease_wait_until;	/* PRIMARY without a first lease: gives up then */
+	uint64_t	lease_wait_until;	/* PRIMARY without a lease yet: gives up then, else 0 */
+	bool		lease_waived;	/* PRIMARY by force, and without a lease yet: needs none */
 
 	/*
 	 * A change of members that is not known to be committed: what was in force
@@ -261,7 +270,9 @@ typedef struct Consensus
 	uint64_t	leaderless_since;	/* since when no primary is heard */
 	uint64_t	stand_at;		/* when to stand for election, 0 not */
 	uint16_t	last_leader;	/* whose silence this is, 0 unknown */
-	uint16_t	fetch_from;		/* member that has more and cannot lead, 0 none */
+	uint16_t	fetch_from;		/* member that has more and does not stand, 0 none */
+	ConsensusPlace fetch_place; /* end of its log */
+	uint64_t	fetch_until;	/* given up then */
 } Consensus;
 
 /* ---- messages between members ---- */
@@ -280,6 +291,8 @@ typedef struct ConsensusMessage
 	uint8_t		type;			/* ConsensusMessageType */
 	uint8_t		granted;
 	uint8_t		pre;			/* VOTE_*: the pre-vote round, nothing is written */
+	uint8_t		stands;			/* VOTE_REQUEST: by timeout, whoever is as good or better may hold it
+								 * back; refused as BEHIND: the voter stands itself */
 	uint8_t		refusal;		/* ConsensusRefusal */
 	uint16_t	from;
 	uint16_t	to;
@@ -290,8 +303,8 @@ typedef struct ConsensusMessage
 	uint16_t	leader;			/* primary of leader_term that the sender hears (or is), 0 none */
 	uint64_t	leader_term;
 	uint16_t	release_from;	/* VOTE_REQUEST in a transfer: the old primary has voted */
-	uint32_t	lease;			/* VOTE_REQUEST: what the voter is to promise, ms */
-	uint64_t	sent;			/* VOTE_REQUEST: sender's clock; its answers give it back */
+	uint32_t	lease;			/* *_REQUEST: what the voter is to promise, ms */
+	uint64_t	sent;			/* *_REQUEST: sender's clock; its answers give it back */
 } ConsensusMessage;
 
 /*
@@ -299,11 +312,12 @@ typedef struct ConsensusMessage
  *
  *    0 version (1)        8 release_from     48 attempt
  *    1 type              10 leader           56 leader_term
- *    2 granted | pre<<1  12 lease            64 sent
+ *    2 flags              12 lease            64 sent
  *    3 refusal           16 term
  *    4 from              24 ask_term
  *    6 to                32 place (term, pos)
  *
+ * Flags: granted 1, pre 2, stands 4.
  * Valid: length and version fit, type and refusal are known, no other flag is
  * set, from and to are different members.  decode returns
  * false for anything else; whether the message makes sense is for the core.

@@ -1,80 +1,16 @@
 /*
- * election.c - votes and campaigns.
+ * election.c - campaigns.
  *
  * A campaign asks all members, voters or not: those who do not vote still know
  * who leads.  Requests are repeated every retry_interval, so lost messages cost
  * time only.  resume goes on until it leads or hears of another primary; promote
- * ends after one election timeout, for a person waits for the answer.
+ * ends after one election timeout, for a person waits for the answer; so does elect,
+ * to begin again a little later, when nobody else is in its way.
  */
 #include "consensus/step.h"
 
 #include <assert.h>
 #include <string.h>
-
-/* ---- the voter ---- */
-
-/*
- * Why this node would not vote for the candidate, REFUSED_NOT if it would.
- * A primary is protected while it is heard; only its own durable vote for the
- * candidate, which release_from shows, lifts that before the time is over.
- */
-static ConsensusRefusal
-vote_refusal(const Consensus *c, const ConsensusMessage *m, uint64_t now)
-{
-	bool		released = c->role != ROLE_PRIMARY && m->release_from == c->leader;
-
-	if (c->role == ROLE_STOPPED || !quorum_votes(&c->members, c->self))
-		return REFUSED_NO_VOTER;
-	if (m->ask_term < c->durable.term)
-		return REFUSED_TERM;
-	if (m->ask_term == c->durable.term &&
-		c->durable.voted_for != 0 && c->durable.voted_for != m->from)
-		return REFUSED_VOTED;
-	if (leader_alive(c, now) && c->leader != m->from && !released)
-		return REFUSED_LEADER_ALIVE;
-	if (consensus_place_cmp(m->place, c->log) < 0)
-		return REFUSED_BEHIND;
-	return REFUSED_NOT;
-}
-
-/* Puts the vote on disk; what this node was in an older term has ended. */
-static void
-vote_give(Step *s, const ConsensusMessage *m)
-{
-	Consensus  *c = s->c;
-
-	assert(c->role != ROLE_PRIMARY);
-	if (m->ask_term > c->durable.term)
-	{
-		durable_set(s, m->ask_term, m->from);
-		c->leader = 0;
-		c->leader_heard = 0;
-		if (c->campaign != CAMPAIGN_NONE)
-		{
-			c->campaign_attempt = 0;
-			campaign_lost(s, REFUSED_TERM);
-		}
-		become_unknown(s);
-	}
-	else if (c->durable.voted_for == 0)
-		durable_set(s, m->ask_term, m->from);
-	resume_forbid(s);
-	assert(c->durable.term == m->ask_term && c->durable.voted_for == m->from);
-}
-
-void
-vote_request(Step *s, const ConsensusMessage *m)
-{
-	ConsensusRefusal refusal = vote_refusal(s->c, m, s->e->now);
-
-	if (TERM_MEMBER(m->ask_term) != m->from)
-		return;					/* no member can lead another's term */
-	if (refusal == REFUSED_NOT && !m->pre)
-		vote_give(s, m);
-	message_reply(s, m, refusal);
-}
-
-/* ---- the candidate ---- */
 
 static void
 votes_clear(Consensus *c)
@@ -83,6 +19,7 @@ votes_clear(Consensus *c)
 
 	memset(c->votes, 0, sizeof(c->votes));
 	memset(c->answered, 0, sizeof(c->answered));
+	memset(c->heard, 0, sizeof(c->heard));
 	if (self >= 0)
 		c->votes[self] = true;
 }
@@ -111,18 +48,22 @@ become_primary(Step *s, ConsensusOutcome outcome)
 	c->role = ROLE_PRIMARY;
 	c->leader = c->self;
 	c->leader_heard = 0;
+	c->last_leader = c->self;
+	c->leaderless_since = 0;
 	c->may_resume = true;
+	promise_clear(c);
+	lease_begin(s, outcome == OUTCOME_FORCED);
 	s->u->persist = true;
 	s->u->outcome = outcome;
 }
 
-/* Starts a campaign of type resume or promote with its pre-vote round. */
+/* Starts a campaign of any type but transfer, with its pre-vote round. */
 void
 campaign_begin(Step *s, ConsensusCampaign kind)
 {
 	Consensus  *c = s->c;
 
-	assert(kind == CAMPAIGN_RESUME || kind == CAMPAIGN_PROMOTE);
+	assert(kind != CAMPAIGN_NONE && kind != CAMPAIGN_TRANSFER);
 	assert(c->role != ROLE_STOPPED && c->role != ROLE_PRIMARY);
 	campaign_clear(c);
 	c->role = ROLE_CANDIDATE;
@@ -153,7 +94,10 @@ campaign_ask(Step *s)
 		m.type = MSG_VOTE_REQUEST;
 		m.to = id;
 		m.pre = !c->campaign_voting;
+		m.stands = c->campaign == CAMPAIGN_ELECT;
 		m.ask_term = c->campaign_term;
+		m.lease = c->config.election_timeout;
+		m.sent = s->e->now;
 		if (c->campaign_released)
 		{
 			m.release_from = c->campaign_from;
@@ -207,25 +151,37 @@ campaign_lost(Step *s, ConsensusRefusal refusal)
 		c->role = ROLE_REPLICA;
 	if (kind == CAMPAIGN_RESUME)
 		return;
-	s->u->outcome = OUTCOME_LOST;
-	s->u->refusal = refusal;
+	if (kind == CAMPAIGN_ELECT)
+		stand_again(s, refusal);
+	else
+	{
+		s->u->outcome = OUTCOME_LOST;
+		s->u->refusal = refusal;
+	}
 	if (kind == CAMPAIGN_TRANSFER)
 		c->campaign_attempt = 0;
 	else if (c->campaign_attempt != 0 && !transfer_begin(s))
 		c->campaign_attempt = 0;
 }
 
+/*
+ * Everybody has been asked for one election timeout, and nobody has refused or named
+ * a primary: may this node lead alone?
+ */
 static bool
 solo_allowed(const Step *s)
 {
 	const Consensus *c = s->c;
 
-	return c->campaign == CAMPAIGN_RESUME && c->may_resume && !c->campaign_blocked &&
-		s->e->may_lead && quorum_solo(&c->members, c->self) &&
-		(c->durable.voted_for == 0 || c->durable.voted_for == c->self);
+	if (c->campaign_blocked || !s->e->may_lead || s->e->now < bound_until(c))
+		return false;
+	if (c->campaign == CAMPAIGN_RESUME)
+		return c->may_resume && quorum_alone(c, true) &&
+			(c->durable.voted_for == 0 || c->durable.voted_for == c->self);
+	return c->campaign == CAMPAIGN_ELECT && quorum_alone(c, false);
 }
 
-/* Time passes for a campaign of type resume or promote. */
+/* Time passes for a campaign of any type but transfer. */
 void
 campaign_tick(Step *s)
 {
@@ -240,7 +196,7 @@ campaign_tick(Step *s)
 	{
 		if (!c->campaign_voting)
 			durable_set(s, c->campaign_term, c->self);
-		become_primary(s, OUTCOME_RESUMED);
+		become_primary(s, c->campaign == CAMPAIGN_RESUME ? OUTCOME_RESUMED : OUTCOME_ELECTED);
 	}
 	else if (c->campaign == CAMPAIGN_RESUME)
 		campaign_begin(s, CAMPAIGN_RESUME);
@@ -248,7 +204,11 @@ campaign_tick(Step *s)
 		campaign_lost(s, c->campaign_refusal);
 }
 
-/* A refusal.  What it says about terms and primaries has been learned before. */
+/*
+ * A refusal.  What it says about terms and primaries has been learned before.  A
+ * primary that somebody hears ends the campaign; a promise that still runs does not,
+ * for it soon will have run out.
+ */
 static void
 vote_refused(Step *s, const ConsensusMessage *m)
 {
@@ -258,8 +218,16 @@ vote_refused(Step *s, const ConsensusMessage *m)
 		return;
 	c->campaign_refusal = (ConsensusRefusal) m->refusal;
 	c->campaign_blocked = true;
-	if (m->refusal == REFUSED_LEADER_ALIVE && c->campaign != CAMPAIGN_TRANSFER)
+	if (c->campaign == CAMPAIGN_TRANSFER)
+		return;
+	if (m->refusal == REFUSED_LEADER_ALIVE && m->leader != 0)
 		campaign_lost(s, REFUSED_LEADER_ALIVE);
+	else if (m->refusal == REFUSED_BEHIND && !m->stands &&
+			 quorum_votes(&c->members, m->from) && consensus_place_cmp(m->place, c->log) > 0)
+	{
+		campaign_lost(s, REFUSED_BEHIND);
+		fetch_begin(s, m);
+	}
 }
 
 void
@@ -278,6 +246,8 @@ vote_response(Step *s, const ConsensusMessage *m)
 	if (m->granted)
 	{
 		c->votes[i] = true;
+		if (!m->pre)
+			heard_from(s, m->from, m->sent);
 		campaign_advance(s);
 	}
 	else
@@ -298,8 +268,12 @@ promote(Step *s)
 		!(s->e->force ? quorum_may_be_forced(&c->members, c->self) : quorum_may_lead(&c->members, c->self)) ||
 		(c->members.member[i].priority == 0 && !s->e->force))
 		refusal = REFUSED_MAY_NOT_LEAD;
-	else if (leader_alive(c, s->e->now) && !s->e->force)
+	else if (s->e->force)
+		refusal = REFUSED_NOT;
+	else if (leader_alive(c, s->e->now) || promise_binds(c, c->self, s->e->now))
 		refusal = REFUSED_LEADER_ALIVE;
+	else if (s->e->now < c->no_vote_until)
+		refusal = REFUSED_STARTING;
 	if (refusal != REFUSED_NOT || (c->campaign_released && !s->e->force))
 	{
 		/* with the old primary's vote it asks for votes already, and goes on */
@@ -309,32 +283,35 @@ promote(Step *s)
 	else if (s->e->force)
 	{
 		durable_set(s, consensus_next_term(c->durable.term, c->self, true), c->self);
+		votes_clear(c);
 		become_primary(s, OUTCOME_FORCED);
 	}
 	else
 		campaign_begin(s, CAMPAIGN_PROMOTE);
 }
 
-/* New members: votes are kept by member, for their places in the list may change. */
+/* New members: what is kept by place in the list moves with its member. */
 void
-campaign_members(Step *s, const ConsensusMembership *new_members)
+campaign_members(Step *s)
 {
 	Consensus  *c = s->c;
-	ConsensusMembership old_members = c->members;
-	bool		votes[CONSENSUS_MAX_MEMBERS] = {false};
-	bool		answered[CONSENSUS_MAX_MEMBERS] = {false};
+	const Consensus old = *c;
+	const ConsensusMembership *new_members = s->e->members;
 
 	assert(new_members->count >= 0 && new_members->count <= CONSENSUS_MAX_MEMBERS);
-	for (int i = 0; i < new_members->count; i++)
-	{
-		int			old = quorum_index(&old_members, new_members->member[i].id);
-
-		votes[i] = old >= 0 && c->votes[old];
-		answered[i] = old >= 0 && c->answered[old];
-	}
+	c->has_before = s->e->before != NULL;
+	if (c->has_before)
+		c->before = *s->e->before;
 	c->members = *new_members;
-	memcpy(c->votes, votes, sizeof(votes));
-	memcpy(c->answered, answered, sizeof(answered));
+	for (int i = 0; i < CONSENSUS_MAX_MEMBERS; i++)
+	{
+		int			k = i < c->members.count ?
+			quorum_index(&old.members, c->members.member[i].id) : -1;
+
+		c->votes[i] = k >= 0 && old.votes[k];
+		c->answered[i] = k >= 0 && old.answered[k];
+		c->heard[i] = k >= 0 ? old.heard[k] : 0;
+	}
 	if (c->campaign != CAMPAIGN_NONE &&
 		(c->campaign != CAMPAIGN_TRANSFER || c->campaign_released))
 		campaign_advance(s);

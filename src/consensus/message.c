@@ -10,6 +10,7 @@
 #define MESSAGE_VERSION	1
 #define FLAG_GRANTED	0x01
 #define FLAG_PRE		0x02
+#define FLAG_STANDS		0x04
 
 /*
  * Puts a message into the update.  The caller has set `to` and what is special
@@ -47,6 +48,8 @@ message_reply(Step *s, const ConsensusMessage *request, ConsensusRefusal refusal
 	m.pre = request->pre;
 	m.ask_term = request->ask_term;
 	m.attempt = request->attempt;
+	m.sent = request->sent;
+	m.stands = refusal == REFUSED_BEHIND && may_stand(s);
 	message_send(s, &m);
 }
 
@@ -73,7 +76,8 @@ consensus_message_encode(const ConsensusMessage *m, uint8_t out[CONSENSUS_MESSAG
 	memset(out, 0, CONSENSUS_MESSAGE_LEN);
 	out[0] = MESSAGE_VERSION;
 	out[1] = m->type;
-	out[2] = (uint8_t) ((m->granted ? FLAG_GRANTED : 0) | (m->pre ? FLAG_PRE : 0));
+	out[2] = (uint8_t) ((m->granted ? FLAG_GRANTED : 0) | (m->pre ? FLAG_PRE : 0) |
+						(m->stands ? FLAG_STANDS : 0));
 	out[3] = m->refusal;
 	put(out + 4, m->from, 2);
 	put(out + 6, m->to, 2);
@@ -96,13 +100,14 @@ consensus_message_decode(const uint8_t *bytes, int len, ConsensusMessage *m)
 		return false;
 	if (bytes[1] < MSG_VOTE_REQUEST || bytes[1] > MSG_LEADER)
 		return false;
-	if ((bytes[2] & ~(FLAG_GRANTED | FLAG_PRE)) != 0 || bytes[3] > REFUSED_REMOVED)
+	if ((bytes[2] & ~(FLAG_GRANTED | FLAG_PRE | FLAG_STANDS)) != 0 || bytes[3] > REFUSED_REMOVED)
 		return false;
 
 	memset(m, 0, sizeof(*m));
 	m->type = bytes[1];
 	m->granted = (bytes[2] & FLAG_GRANTED) != 0;
 	m->pre = (bytes[2] & FLAG_PRE) != 0;
+	m->stands = (bytes[2] & FLAG_STANDS) != 0;
 	m->refusal = bytes[3];
 	m->from = (uint16_t) get(bytes + 4, 2);
 	m->to = (uint16_t) get(bytes + 6, 2);

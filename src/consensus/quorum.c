@@ -82,28 +82,127 @@ quorum_may_be_forced(const ConsensusMembership *m, uint16_t id)
 	return member != NULL && member->type == CONSENSUS_ELECTABLE && !member->detached;
 }
 
-/*
- * Is this member one of two voters, and may it lead on without the other's vote
- * if it led last?  Under RULE_DESIGNATED the designated member alone is a quorum,
- * so the other one never is.
- */
+/* Does member a lead rather than b, where both may: priority, then name? */
 bool
-quorum_solo(const ConsensusMembership *m, uint16_t id)
+quorum_precedes(const ConsensusMembership *m, uint16_t a, uint16_t b)
 {
-	if (consensus_voters(m) != 2 || !quorum_votes(m, id))
-		return false;
-	return m->rule != RULE_DESIGNATED || m->designated == id;
+	const ConsensusMember *ma = member_find(m, a);
+	const ConsensusMember *mb = member_find(m, b);
+
+	if (ma == NULL || mb == NULL)
+		return ma != NULL;
+	if (ma->priority != mb->priority)
+		return ma->priority > mb->priority;
+	if (ma->order != mb->order)
+		return ma->order < mb->order;
+	return a < b;
 }
 
-/* Do the votes collected by the campaign elect? */
+int32_t
+quorum_priority(const ConsensusMembership *m, uint16_t id)
+{
+	const ConsensusMember *member = member_find(m, id);
+
+	return member == NULL ? 0 : member->priority;
+}
+
+/* How many stand before this member when all are silent, `leader` not counted. */
+int
+quorum_rank(const ConsensusMembership *m, uint16_t id, uint16_t leader)
+{
+	int			rank = 0;
+
+	for (int i = 0; i < m->count; i++)
+	{
+		uint16_t	other = m->member[i].id;
+
+		rank += other != id && other != leader && m->member[i].priority > 0 &&
+			quorum_may_lead(m, other) && quorum_precedes(m, other, id);
+	}
+	return rank;
+}
+
+/*
+ * May this member, which led last, lead on without the other one's vote?  It is one
+ * of two voters, and the other cannot have been elected without its own.  Where the
+ * designation is on its way from one to the other, neither can be without both.
+ */
+static bool
+resumes_alone(const ConsensusMembership *m, uint16_t id)
+{
+	int			voters = consensus_voters(m);
+
+	if (voters > 2 || !quorum_votes(m, id))
+		return false;
+	return voters == 1 || m->rule != RULE_DESIGNATED || m->designated == id || m->designated == 0;
+}
+
+/* May this member lead without anybody else's vote, whoever led last? */
+static bool
+elects_alone(const ConsensusMembership *m, uint16_t id)
+{
+	int			voters = consensus_voters(m);
+
+	if (voters > 2 || !quorum_votes(m, id))
+		return false;
+	return voters == 1 || m->rule == RULE_PREFERRED ||
+		(m->rule == RULE_DESIGNATED && m->designated == id);
+}
+
+/* The same under all memberships that may be in force: resume, or election. */
 bool
-quorum_won(const Consensus *c)
+quorum_alone(const Consensus *c, bool resume)
+{
+	bool		(*allowed) (const ConsensusMembership *, uint16_t) =
+		resume ? resumes_alone : elects_alone;
+
+	return allowed(&c->members, c->self) &&
+		(!c->has_before || allowed(&c->before, c->self));
+}
+
+bool
+consensus_blocks(const ConsensusMembership *m, const uint16_t *ids, int n)
+{
+	int			voters = consensus_voters(m);
+	int			have = 0;
+	bool		all_alone = true;
+
+	for (int i = 0; i < m->count; i++)
+	{
+		uint16_t	id = m->member[i].id;
+		bool		has = false;
+
+		for (int k = 0; k < n; k++)
+			has |= ids[k] == id;
+		have += has && counts(&m->member[i]);
+		if (!has && elects_alone(m, id))
+			all_alone = false;
+	}
+	return all_alone && 2 * have >= voters;
+}
+
+static bool
+won_under(const Consensus *c, const ConsensusMembership *m)
 {
 	int			n = 0;
 
 	for (int i = 0; i < c->members.count; i++)
-		n += c->votes[i] && quorum_votes(&c->members, c->members.member[i].id);
-	return n >= consensus_majority(&c->members);
+		n += c->votes[i] && quorum_votes(m, c->members.member[i].id);
+	return n >= consensus_majority(m);
+}
+
+/*
+ * Do the votes collected by the campaign elect?  Majorities before and after a
+ * change of one member have somebody in common, so the newest membership decides,
+ * as in Raft; but where it makes one member enough, the one before must agree.
+ */
+bool
+quorum_won(const Consensus *c)
+{
+	if (!won_under(c, &c->members))
+		return false;
+	return !c->has_before || consensus_majority(&c->members) > 1 ||
+		won_under(c, &c->before) || elects_alone(&c->before, c->self);
 }
 
 int

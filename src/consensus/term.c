@@ -60,6 +60,8 @@ become_unknown(Step *s)
 	if (c->role != ROLE_STOPPED)
 		c->role = ROLE_UNKNOWN;
 	c->seek_next = s->e->now + c->config.election_timeout;
+	leaderless(s);
+	stand_plan(s, c->seek_next);
 }
 
 /*
@@ -114,7 +116,11 @@ leader_seen(Step *s, uint64_t term, uint16_t leader, bool direct)
 
 	c->leader = leader;
 	if (direct)
+	{
 		c->leader_heard = s->e->now > 0 ? s->e->now : 1;
+		c->last_leader = leader;
+		c->leaderless_since = 0;
+	}
 	resume_forbid(s);
 	if (c->campaign == CAMPAIGN_TRANSFER && leader == c->campaign_from)
 		return;					/* its heartbeats go on until it votes */

@@ -101,6 +101,7 @@ transfer_request(Step *s, const ConsensusMessage *m)
 	{
 		/* the vote is on disk, whether the transfer is still in memory or not */
 		assert(c->role != ROLE_PRIMARY);
+		promise_give(s, m->ask_term, m->from, m->lease);
 		message_reply(s, m, REFUSED_NOT);
 	}
 	else if (!t->active || t->attempt != m->attempt || t->target != m->from ||
@@ -111,6 +112,7 @@ transfer_request(Step *s, const ConsensusMessage *m)
 	else
 	{
 		hand_over(s, m);
+		promise_give(s, m->ask_term, m->from, m->lease);
 		message_reply(s, m, REFUSED_NOT);
 	}
 }
@@ -128,6 +130,8 @@ transfer_ask(Step *s)
 	m.to = c->campaign_from;
 	m.ask_term = c->campaign_term;
 	m.attempt = c->campaign_attempt;
+	m.lease = c->config.election_timeout;
+	m.sent = s->e->now;
 	message_send(s, &m);
 }
 
@@ -151,6 +155,7 @@ transfer_begin(Step *s)
 	c->campaign_start = s->e->now;
 	memset(c->votes, 0, sizeof(c->votes));
 	memset(c->answered, 0, sizeof(c->answered));
+	memset(c->heard, 0, sizeof(c->heard));
 	transfer_ask(s);
 	return true;
 }
@@ -203,11 +208,13 @@ transfer_tick(Step *s)
 		else
 			transfer_ask(s);
 	}
+	if (c->campaign == CAMPAIGN_TRANSFER && !c->campaign_released && !leader_alive(c, s->e->now))
+		stand_tick(s);
 }
 
 /* The old primary has voted: this node's own vote follows, and they may be enough. */
 static void
-transfer_released(Step *s)
+transfer_released(Step *s, uint64_t sent)
 {
 	Consensus  *c = s->c;
 	int			self = quorum_index(&c->members, c->self);
@@ -222,6 +229,7 @@ transfer_released(Step *s)
 		c->votes[self] = true;
 	if (from >= 0)
 		c->votes[from] = true;
+	heard_from(s, c->campaign_from, sent);
 	if (quorum_won(c))
 		campaign_advance(s);
 	else
@@ -238,7 +246,7 @@ transfer_response(Step *s, const ConsensusMessage *m)
 		m->ask_term != c->campaign_term)
 		return;
 	if (m->granted)
-		transfer_released(s);
+		transfer_released(s, m->sent);
 	else if (m->refusal != REFUSED_BEHIND)
 		campaign_lost(s, (ConsensusRefusal) m->refusal);
 }

@@ -10,6 +10,7 @@
  *
  *   group TYPE...             one word per member: electable, secondary, arbiter
  *   rule designated N         strict is the default
+ *   pause                     no candidacies by timeout
  *   member N WORD...          changes a member on all nodes: detached, attached,
  *                             joining, joined, priority0, TYPE
  *   disk N term=T vote=N log=T:POS was-primary|was-replica
@@ -125,7 +126,8 @@ node_number(Play *p, const char *word)
 
 /* ---- what a node does ---- */
 
-static const char *const campaign_names[] = {"", " (resume)", " (promote)", " (transfer)"};
+static const char *const campaign_names[] = {"", " (resume)", " (promote)", " (transfer)",
+" (elect)"};
 
 static void
 put_message(Play *p, const ConsensusMessage *m)
@@ -156,7 +158,7 @@ static void
 put_update(Play *p, int n, ConsensusRole before, const ConsensusUpdate *u)
 {
 	static const char *const outcomes[] = {"", "elected", "resumed", "forced", "transferred",
-	"handed over", "stepped down", "attempt void", "lost"};
+	"handed over", "stepped down", "attempt void", "lost", "lease lost"};
 	const Consensus *c = &p->node[n].core;
 
 	if (u->persist)
@@ -550,6 +552,8 @@ command(Play *p, char **word, int n)
 		do_group(p, word + 1, n - 1);
 	else if (strcmp(name, "state") == 0)
 		do_state(p);
+	else if (strcmp(name, "pause") == 0)
+		p->members.paused = true;
 	else if (strcmp(name, "deliver") == 0)
 		do_deliver(p, arg);
 	else if (strcmp(name, "lose") == 0)
@@ -657,7 +661,7 @@ play_script(const char *file, bool rewrite)
 static bool
 wire_form(void)
 {
-	static const int damage[][2] = {{0, 2}, {1, 0}, {1, 9}, {2, 4}, {3, 200}, {4, 0}, {6, 0},
+	static const int damage[][2] = {{0, 2}, {1, 0}, {1, 9}, {2, 8}, {3, 200}, {4, 0}, {6, 0},
 	{6, 1}};
 	ConsensusMessage m = {0};
 	ConsensusMessage decoded;
