@@ -16,6 +16,8 @@ int			baton_slot_keep_size;
 int			baton_compression_level;
 int			baton_heartbeat_interval;
 int			baton_election_timeout;
+bool		baton_failover_on_shutdown;
+int			baton_shutdown_timeout;
 int			baton_connect_timeout;
 int			baton_max_clock_delta;
 int			baton_copy_jobs;
@@ -87,6 +89,16 @@ define_group_settings(void)
 							"Sets the lease of a primary, for which a silent one counts as alive, and how long votes are waited for.",
 							"-1 means three times baton.heartbeat_interval; twice that interval is the least.",
 							&baton_election_timeout, -1, -1, 10 * 60 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomBoolVariable("baton.failover_on_shutdown",
+							 "A primary whose server is shut down hands the lead over first, if a replica is near.",
+							 "Not in an immediate shutdown.",
+							 &baton_failover_on_shutdown, true,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("baton.shutdown_timeout",
+							"Sets how long a shutdown of a primary's server may be held up to hand the lead over and to ship what is committed.",
+							NULL,
+							&baton_shutdown_timeout, 10000, 0, 10 * 60 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("baton.connect_timeout",
 							"Sets how long a connection from node to node may take to be made.",

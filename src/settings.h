@@ -15,6 +15,8 @@ extern int	baton_slot_keep_size;		/* MB of WAL capture's slot may hold back, -1 
 extern int	baton_compression_level;	/* zlib level, 0 off */
 extern int	baton_heartbeat_interval;	/* ms */
 extern int	baton_election_timeout;		/* ms, -1 from the heartbeat: see below */
+extern bool baton_failover_on_shutdown;	/* a primary's server that stops hands over first */
+extern int	baton_shutdown_timeout;		/* ms, for that and for shipping the rest */
 extern int	baton_connect_timeout;		/* ms, node to node */
 extern int	baton_max_clock_delta;		/* ms */
 extern int	baton_copy_jobs;			/* parallel jobs of the initial copy */

@@ -312,6 +312,7 @@ typedef struct NodeShared
 	/* ---- workers: spinlock ---- */
 	pid_t		worker_pid[WORKER_KINDS];
 	Latch	   *worker_latch[WORKER_KINDS];	/* NULL: not running */
+	bool		worker_told[WORKER_KINDS];	/* coordinator: it is to end even if the server stops */
 
 	slock_t		mutex;			/* the spinlock named above */
 } NodeShared;

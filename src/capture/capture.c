@@ -42,6 +42,7 @@
 #include "capture/frame_builder.h"
 #include "capture/slot.h"
 #include "miscadmin.h"
+#include "node/shutdown.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -103,6 +104,32 @@ typedef struct Capture
 } Capture;
 
 PGDLLEXPORT void baton_capture_main(Datum main_arg);
+
+/* In a conversation, which goes on while the server stops. */
+static volatile sig_atomic_t conversing = false;
+
+/*
+ * SIGTERM ends this process, unless it is in the middle of a conversation: that is
+ * looked at there, because a primary's server that stops still needs its commits
+ * in the stream.
+ */
+static void
+capture_sigterm(SIGNAL_ARGS)
+{
+	if (conversing)
+		SignalHandlerForShutdownRequest(postgres_signal_arg);
+	else
+		die(postgres_signal_arg);
+}
+
+/* The place where this process ends, in a conversation or anywhere. */
+static inline void
+check_for_end(Capture *c)
+{
+	if (ShutdownRequestPending && !node_worker_outlives(c->node, WORKER_CAPTURE))
+		die(SIGTERM);
+	CHECK_FOR_INTERRUPTS();
+}
 
 /* ---- what others see ---- */
 
@@ -476,7 +503,7 @@ read_all(Capture *c, char *err, size_t errlen)
 		StreamError stream_err = {0};
 		StreamCode	code;
 
-		CHECK_FOR_INTERRUPTS();
+		check_for_end(c);
 		if (kind == LINK_OVER)
 			return false;
 		if (kind == LINK_NOTHING)
@@ -552,7 +579,7 @@ converse(Capture *c, char *err, size_t errlen)
 	err[0] = '\0';
 	for (;;)
 	{
-		CHECK_FOR_INTERRUPTS();
+		check_for_end(c);
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
@@ -639,7 +666,12 @@ run(Capture *c)
 		{
 			report_error(c, "");
 			report_activity(c);
+			conversing = true;
 			converse(c, err, sizeof(err));
+			conversing = false;
+			/* what came meanwhile: a server that stops takes no new connection */
+			if (ShutdownRequestPending)
+				die(SIGTERM);
 		}
 		disconnect(c);
 		/* without an error the term has changed, or is about to: no need to hurry */
@@ -660,7 +692,7 @@ baton_capture_main(Datum main_arg)
 	Capture    *c;
 
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, die);
+	pqsignal(SIGTERM, capture_sigterm);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnectionByOid(dboid, InvalidOid, 0);
 	SetConfigOption("application_name", "baton capture", PGC_USERSET, PGC_S_SESSION);

@@ -707,6 +707,46 @@ failover_start(Coordinator *c)
 }
 
 /*
+ * The server stops: hand the lead over first, within timeout_ms, as if somebody had
+ * called baton.failover(after => 'rejoin').  False if nobody can take it at once.
+ */
+bool
+failover_at_shutdown(Coordinator *c, int64 timeout_ms)
+{
+	CommandShared *cmd = &c->node->command;
+	Member	   *target = choose_target(c);
+	PeerShared	peer;
+
+	if (target == NULL || timeout_ms <= 0)
+		return false;
+	peer = peer_copy(c, target->voter.id);
+	if (peer.applied + TARGET_NEAR < node_log_tail(c->node).flushed)
+		return false;
+	LWLockAcquire(&c->node->command_lock, LW_EXCLUSIVE);
+	cmd->id++;
+	cmd->kind = COMMAND_FAILOVER;
+	cmd->done = cmd->cancel = false;
+	cmd->caller_pid = 0;
+	cmd->n_steps = 0;
+	cmd->target = target->voter.id;
+	cmd->after = AFTER_REJOIN;
+	cmd->timeout_ms = timeout_ms;
+	cmd->drain_timeout_ms = 0;	/* they have been told to end */
+	c->command_id = cmd->id;
+	LWLockRelease(&c->node->command_lock);
+	coordinator_note(c, "shutdown", "the server stops: hands the lead over to \"%s\"", target->name);
+	failover_start(c);
+	return c->failover.phase != PHASE_IDLE;
+}
+
+/* Is the target of the attempt under way still connected? */
+bool
+failover_target_streams(Coordinator *c)
+{
+	return peer_copy(c, c->failover.target).link == LINK_STREAMING;
+}
+
+/*
  * This node's reign has ended in the middle of an attempt.  why: as an error message.
  */
 void

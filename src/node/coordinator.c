@@ -112,9 +112,7 @@ coordinator_exit(int code, Datum arg)
 	node->capture_term = 0;
 	SpinLockRelease(&node->mutex);
 	ConditionVariableBroadcast(&node->state_cv);
-	for (int kind = WORKER_CAPTURE; kind < WORKER_KINDS; kind++)
-		if (c->workers[kind].handle != NULL)
-			TerminateBackgroundWorker(c->workers[kind].handle);
+	coordinator_end_workers(c);
 }
 
 /* A clean shutdown leaves exact marks. */
@@ -398,6 +396,8 @@ sleep_ms(Coordinator *c, uint64 now)
 	for (int kind = WORKER_CAPTURE; kind < WORKER_KINDS; kind++)
 		if (c->workers[kind].wanted && c->workers[kind].handle == NULL)
 			until = Min(until, Max(c->workers[kind].restart_at, now + 1));
+	if (c->shutdown.phase != SHUTDOWN_NOT)
+		until = Min(until, now + 5);
 	if (c->failover.phase != PHASE_IDLE)
 		until = Min(until, now + (c->failover.phase == PHASE_STOP_CLIENTS ? 1 : 5));
 	return until > now ? (long) (until - now) : 0;
@@ -427,14 +427,17 @@ one_turn(Coordinator *c)
 		coordinator_take_copy_wanted(c);
 		take_failover_record(c);
 	}
-	coordinator_commands(c);
+	if (!ShutdownRequestPending)
+		coordinator_commands(c);
 	if (c->down || c->released)
 		return;
 	failover_poll(c, now);
 	coordinator_open_gate_if_ready(c);
 	take_clock(c, now);
 	end_waiting_in_vain(c, now);
-	coordinator_supervise(c, now);
+	/* a server that stops starts no worker */
+	if (!ShutdownRequestPending)
+		coordinator_supervise(c, now);
 	if (c->failover.phase == PHASE_IDLE)
 	{
 		coordinator_welcome_joined(c);
@@ -482,7 +485,7 @@ baton_coordinator_main(Datum main_arg)
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
 
 	turn = AllocSetContextCreate(TopMemoryContext, "baton coordinator turn", ALLOCSET_DEFAULT_SIZES);
-	while (!ShutdownRequestPending && !c->released)
+	while (!c->released && !(ShutdownRequestPending && coordinator_may_end(c, boot_ms())))
 	{
 		MemoryContextSwitchTo(turn);
 		one_turn(c);

@@ -48,6 +48,24 @@ typedef struct FailoverRun
 	uint64		stop_server_at; /* ms: stop the server then, 0 not */
 } FailoverRun;
 
+/* ---- the server stops; see shutdown.c ---- */
+
+typedef enum ShutdownPhase
+{
+	SHUTDOWN_NOT = 0,
+	SHUTDOWN_COMMAND,			/* a failover under way comes to its end */
+	SHUTDOWN_HAND_OVER,
+	SHUTDOWN_SHIP,
+	SHUTDOWN_DONE
+} ShutdownPhase;
+
+typedef struct ShutdownRun
+{
+	ShutdownPhase phase;
+	uint64		deadline;		/* ms: then the coordinator ends, come what may */
+	XLogRecPtr	end;			/* SHIP: WAL up to here must be in the stream; 0 clients still commit */
+} ShutdownRun;
+
 /* ---- the coordinator ---- */
 
 typedef struct WorkerSlot
@@ -79,6 +97,7 @@ typedef struct Coordinator
 	FrameCodec	codec;
 	WorkerSlot	workers[WORKER_KINDS];
 	FailoverRun failover;
+	ShutdownRun shutdown;
 	uint64		command_id;		/* command being carried out, 0 none */
 	XLogRecPtr	own_end;		/* capture must have read the own WAL up to here before anything
 								 * is applied: there may be commits that nobody else has; 0 no */
@@ -133,6 +152,7 @@ extern void coordinator_publish_members(Coordinator *c);
 /* workers.c */
 extern void coordinator_supervise(Coordinator *c, uint64 now);
 extern void coordinator_stop_worker(Coordinator *c, WorkerKind kind);
+extern void coordinator_end_workers(Coordinator *c);
 extern void coordinator_stop_workers(Coordinator *c);
 
 /* upkeep.c */
@@ -159,6 +179,11 @@ extern void failover_start(Coordinator *c);
 extern void failover_poll(Coordinator *c, uint64 now);
 extern void failover_outcome(Coordinator *c, ConsensusOutcome outcome);
 extern void failover_aborted_by_stepdown(Coordinator *c, const char *why);
+extern bool failover_at_shutdown(Coordinator *c, int64 timeout_ms);
+extern bool failover_target_streams(Coordinator *c);
+
+/* shutdown.c */
+extern bool coordinator_may_end(Coordinator *c, uint64 now);
 
 /* events.c */
 extern void coordinator_note(Coordinator *c, const char *kind, const char *fmt,...) pg_attribute_printf(3, 4);

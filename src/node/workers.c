@@ -4,6 +4,7 @@
 #include "node/coordinator.h"
 
 #include "node/launcher.h"
+#include "node/shutdown.h"
 
 #define RESTART_DELAY_MS 1000
 
@@ -68,6 +69,14 @@ worker_wanted(Coordinator *c, WorkerKind kind)
 	}
 }
 
+/* Ask a worker to end, whatever else it is waiting for. */
+static void
+end_worker(Coordinator *c, WorkerKind kind)
+{
+	node_worker_tell(c->node, kind, true);
+	TerminateBackgroundWorker(c->workers[kind].handle);
+}
+
 /* Has the worker ended?  Forgets its handle then. */
 static bool
 worker_ended(WorkerSlot *slot)
@@ -96,11 +105,12 @@ supervise_one(Coordinator *c, WorkerKind kind, uint64 now)
 	if (!slot->wanted)
 	{
 		if (!ended)
-			TerminateBackgroundWorker(slot->handle);
+			end_worker(c, kind);
 		return;
 	}
 	if (!ended || now < slot->restart_at)
 		return;
+	node_worker_tell(c->node, kind, false);
 	if (launch_worker(worker_table[kind].function, worker_table[kind].name, c->node->dboid, &slot->handle))
 	{
 		slot->complained = false;
@@ -150,20 +160,27 @@ coordinator_stop_worker(Coordinator *c, WorkerKind kind)
 	slot->wanted = false;
 	if (slot->handle == NULL)
 		return;
-	TerminateBackgroundWorker(slot->handle);
+	end_worker(c, kind);
 	(void) WaitForBackgroundWorkerShutdown(slot->handle);
 	pfree(slot->handle);
 	slot->handle = NULL;
 	slot->restart_at = 0;
 }
 
+/* Ask all workers to end, without waiting. */
+void
+coordinator_end_workers(Coordinator *c)
+{
+	for (int kind = WORKER_CAPTURE; kind < WORKER_KINDS; kind++)
+		if (c->workers[kind].handle != NULL)
+			end_worker(c, kind);
+}
+
 void
 coordinator_stop_workers(Coordinator *c)
 {
 	/* all at once, then wait for each */
-	for (int kind = WORKER_CAPTURE; kind < WORKER_KINDS; kind++)
-		if (c->workers[kind].handle != NULL)
-			TerminateBackgroundWorker(c->workers[kind].handle);
+	coordinator_end_workers(c);
 	for (int kind = WORKER_CAPTURE; kind < WORKER_KINDS; kind++)
 		coordinator_stop_worker(c, kind);
 }

@@ -34,13 +34,15 @@
  * stays open and delivers the answer.  The target leads, and its next answer to
  * our watch says so (led_term), on which the coordinator ends this side.
  *
- * At SIGTERM the loop goes on for up to STOP_MS while frames that are flushed
- * here have not been acknowledged or messages wait, so that a server that is shut
- * down leaves its replicas complete and its last word spoken.
+ * At SIGTERM the loop goes on as long as the coordinator wants it to (a server that
+ * is shut down, see node/shutdown.c), and then for up to STOP_MS while frames that
+ * are flushed here have not been acknowledged or messages wait, so that the last
+ * word is spoken.
  */
 #include "baton.h"
 
 #include "miscadmin.h"
+#include "node/shutdown.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -55,6 +57,8 @@
 
 #define WATCH_AFTER_MS	30000
 #define STOP_MS			1500
+/* How often it is looked whether the coordinator still wants this process. */
+#define OUTLIVE_LOOK_MS	200
 #define SHIPPER_NAP_MS	10000
 /* latch, postmaster, and two sockets per link */
 #define SHIPPER_EVENTS	(2 + 2 * CONSENSUS_MAX_MEMBERS)
@@ -325,7 +329,9 @@ shipper_loop(Shipper *ship)
 			link_turn(&ship->links[i]);
 			wake_at = Min(wake_at, ship->links[i].wake_at);
 		}
-		if (ShutdownRequestPending)
+		if (ShutdownRequestPending && node_worker_outlives(ship->node, WORKER_SHIPPER))
+			wake_at = Min(wake_at, ship->view.now + OUTLIVE_LOOK_MS);
+		else if (ShutdownRequestPending)
 		{
 			if (shipper_may_stop(ship))
 				proc_exit(0);

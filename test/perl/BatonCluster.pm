@@ -31,7 +31,8 @@ $SIG{TERM} = $SIG{INT} = sub { die "ended by a signal\n" };
 # ---- nodes ----
 
 # A started server with database app and the extension.  Options: conf => extra
-# configuration, extension => 0, initdb => [options].
+# configuration, extension => 0, initdb => [options].  A primary that a test stops
+# leads again when it is started.
 sub node
 {
 	my ($class, $name, %opt) = @_;
@@ -45,6 +46,7 @@ max_replication_slots = 20
 max_worker_processes = 32
 max_prepared_transactions = 5
 restart_after_crash = on
+baton.failover_on_shutdown = off
 log_statement = none
 log_line_prefix = '%m [%p] %b %a '
 shared_buffers = 32MB
