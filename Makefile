@@ -1,6 +1,6 @@
 # baton: a PGXS extension.  `make help` lists the targets.
 #
-# all, install, installcheck and clean are PGXS's.  deps, check, demo and bench
+# all, install, installcheck and clean are PGXS's.  deps, check, demo, torture and bench
 # are scripts that first install what is missing and then call make again, so
 # this file must also parse on a system that has nothing but make.
 PG_CONFIG ?= pg_config
@@ -30,7 +30,7 @@ TAP_TESTS = $(if $(wildcard test/t/*.pl),1)
 PROVE_TESTS = test/t/*.pl
 EXTRA_CLEAN = .build-flags
 
-SCRIPTED = help deps check demo demo-one-server bench
+SCRIPTED = help deps check demo demo-one-server bench torture
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
 .DEFAULT_GOAL := all
@@ -81,6 +81,8 @@ help:
 	@echo 'make demo             two servers, a group, a failover under load: 1 minute'
 	@echo 'make demo-one-server  the same with two databases of one server'
 	@echo 'make check            build, install, all tests'
+	@echo 'make torture          three servers that are killed, frozen and cut off at random: 10 minutes;'
+	@echo '                      TORTURE_SECONDS=, TORTURE_SEED=, TORTURE_POLICY=none|one|majority|all'
 	@echo 'make bench            the figures: failover gap, idle cost, memory'
 	@echo 'make deps             install what building and testing needs (Debian, Ubuntu)'
 	@echo 'make, make install, make installcheck, make clean: as in any PGXS extension'
@@ -97,6 +99,9 @@ demo:
 
 demo-one-server:
 	+@scripts/demo.sh one-server
+
+torture:
+	+@test/torture/run.sh
 
 bench:
 	+@test/bench/run.sh
