@@ -274,8 +274,23 @@ node_slot_release(NodeShared *node)
 	ConditionVariableBroadcast(&node->watch_cv);
 }
 
+/* Fill the place of the offer; the caller holds state_lock. */
+static void
+put_offer(NodeShared *node, uint64 term, const Membership *m, const Membership *before)
+{
+	MembershipOffer *offer = &node->offered;
+
+	offer->id++;
+	offer->waiting = true;
+	offer->term = term;
+	offer->committed = before == NULL;
+	offer->membership = *m;
+	if (before != NULL)
+		offer->before = *before;
+}
+
 /*
- * A membership has come, by handshake or in the stream: if it is newer than what
+ * A membership was seen, by handshake or in the stream: if it is newer than what
  * is known, the coordinator adopts it.
  */
 void
@@ -284,12 +299,27 @@ node_offer_membership(NodeShared *node, const Membership *m)
 	bool		newer;
 
 	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
-	newer = m->version > node->membership.version && m->version > node->offered.version;
+	newer = m->version > node->membership.version &&
+		!(node->offered.waiting &&
+		  (node->offered.term != 0 || node->offered.membership.version >= m->version));
 	if (newer)
-		node->offered = *m;
+		put_offer(node, 0, m, NULL);
 	LWLockRelease(&node->state_lock);
 	if (newer)
 		node_wake(node, WORKER_COORDINATOR);
+}
+
+uint64
+node_tell_membership(NodeShared *node, uint64 term, const Membership *m, const Membership *before)
+{
+	uint64		id;
+
+	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
+	put_offer(node, term, m, before);
+	id = node->offered.id;
+	LWLockRelease(&node->state_lock);
+	node_wake(node, WORKER_COORDINATOR);
+	return id;
 }
 
 PeerShared *

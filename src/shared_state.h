@@ -93,6 +93,7 @@ typedef struct PeerShared
 	StreamPos	written;
 	StreamPos	flushed;
 	StreamPos	applied;
+	uint64		stream_term;	/* term led in the session that `flushed` comes from */
 	uint64		term;			/* peer's term as last reported */
 	NodeState	state;			/* peer's state as last reported */
 	uint64		led_term;		/* term whose TERM record the peer, as primary, has flushed; 0 none */
@@ -128,7 +129,9 @@ typedef enum CommandKind
 	COMMAND_LEAVE,
 	COMMAND_ADD_MEMBER,			/* from baton_rpc.add_member, on the primary */
 	COMMAND_CHANGE_MEMBER,		/* priority, type, flags, conninfo */
-	COMMAND_REMOVE_MEMBER
+	COMMAND_REMOVE_MEMBER,
+	COMMAND_SET_RULE,			/* rule and, in `target`, the designated member */
+	COMMAND_SET_PAUSED			/* `force`: the new value */
 } CommandKind;
 
 typedef enum FailoverAfter
@@ -166,10 +169,24 @@ typedef struct CommandShared	/* node->command; lock: command_lock */
 	uint16		target;			/* member id, 0 any */
 	FailoverAfter after;
 	bool		force;
+	uint8		rule;			/* ConsensusRule */
 	int64		timeout_ms;
 	int64		drain_timeout_ms;
 	Member		member;			/* ADD_MEMBER, CHANGE_MEMBER */
 } CommandShared;
+
+/* ---- a membership that this node has heard of ---- */
+
+typedef struct MembershipOffer	/* node->offered; lock: state_lock */
+{
+	uint64		id;				/* rises with each offer */
+	uint64		taken;			/* the latest that the coordinator has dealt with */
+	bool		waiting;		/* for the coordinator */
+	uint64		term;			/* told by the primary of this term, in order; 0: seen elsewhere */
+	bool		committed;		/* told: it is; else `before` is in force beside it */
+	Membership	membership;
+	Membership	before;
+} MembershipOffer;
 
 /* ---- one node ---- */
 
@@ -189,7 +206,10 @@ typedef struct NodeShared
 	uint16		self;
 	uint64		incarnation;
 	Membership	membership;
-	Membership	offered;		/* a newer membership heard of; version 0: none */
+	bool		membership_committed;
+	Membership	membership_before;	/* not committed: what is in force beside it */
+	uint64		membership_turn;	/* rises each time the above are published */
+	MembershipOffer offered;
 	NodeState	state;
 	uint64		term;			/* durable term */
 	uint16		leader;			/* member that leads it, 0 unknown */
@@ -214,6 +234,8 @@ typedef struct NodeShared
 	uint64		append_term;	/* only frames of this term may be appended; the voter raises
 								 * it under log_lock together with reading tail.end */
 	bool		log_ready;		/* tail is valid */
+	StreamPos	ship_hold;		/* frames from here on are not shipped yet: a change of members
+								 * among them is not published; 0 none */
 	uint64		source_lsn;		/* own commits up to here lie in the log (capture, or recovery) */
 	uint64		flushed_source_lsn; /* ... and in its part before tail.flushed */
 	int			receiver_pid;	/* backend that may append, 0 none */
@@ -388,9 +410,13 @@ extern void node_post(NodeShared *node, const ConsensusMessage *m);
 extern void node_send(NodeShared *node, const ConsensusMessage *m);
 /* Take all messages for a peer out of its outbox; returns how many. */
 extern int	node_take_outbox(NodeShared *node, uint16 peer, ConsensusMessage *out, int max);
-/* A membership has come, by handshake or in the stream; a newer one is adopted by
- * the coordinator. */
+/* A membership was seen, by handshake or in the stream: a newer one is adopted by the
+ * coordinator. */
 extern void node_offer_membership(NodeShared *node, const Membership *m);
+/* The primary of `term` tells its membership, and what is in force beside it (NULL:
+ * it is committed).  Returns the offer's id: done when offered.taken has reached it. */
+extern uint64 node_tell_membership(NodeShared *node, uint64 term, const Membership *m,
+								   const Membership *before);
 extern PeerShared *node_peer(NodeShared *node, uint16 id);
 
 extern const char *node_state_name(NodeState state);

@@ -35,6 +35,11 @@ AS 'MODULE_PATHNAME', 'baton_rpc_renew_copy' LANGUAGE C STRICT VOLATILE;
 COMMENT ON FUNCTION baton_rpc.renew_copy(int, bigint, pg_lsn) IS
 	'the primary keeps its stream from a later place on than this node needs';
 
+CREATE FUNCTION baton_rpc.members(from_id integer, term bigint, membership bytea, before bytea)
+RETURNS void AS 'MODULE_PATHNAME', 'baton_rpc_members' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION baton_rpc.members(integer, bigint, bytea, bytea)
+    IS 'the primary tells the membership in force; back when it is in the control file';
+
 CREATE FUNCTION baton_rpc.watch(from_id integer, lead_term bigint, lease_ms integer,
     committed pg_lsn, known_term bigint,
     known_state text, known_led_term bigint, known_applied pg_lsn, known_error text,

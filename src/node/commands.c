@@ -135,94 +135,6 @@ poll_promote(Coordinator *c)
 		refuse(c, "the call was cancelled; the promotion goes on", "See baton.status.");
 }
 
-/* A changed membership, or why not. */
-static void
-change(Coordinator *c, const Membership *m, const char *kind, const char *note)
-{
-	if (!coordinator_change_membership(c, m))
-	{
-		refuse(c, "members can only be changed on the primary, and not during a failover",
-			   "See baton.status for the primary.");
-		return;
-	}
-	coordinator_note(c, kind, "%s", note);
-	done(c);
-}
-
-static void
-run_add_member(Coordinator *c)
-{
-	Membership	m = c->control.membership;
-	Member		member = c->node->command.member;
-
-	if (membership_find_name(&m, member.name) != NULL)
-	{
-		command_finish(c, false, ERRCODE_DUPLICATE_OBJECT,
-					   psprintf("the group has a node named \"%s\" already", member.name), NULL,
-					   "Choose another name, or remove that node with baton.remove_node().");
-		return;
-	}
-	if (m.count == CONSENSUS_MAX_MEMBERS)
-	{
-		command_finish(c, false, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-					   psprintf("a group has %d nodes at most", CONSENSUS_MAX_MEMBERS), NULL, NULL);
-		return;
-	}
-	member.voter.id = m.next_id++;
-	member.voter.joining = 1;
-	m.members[m.count++] = member;
-	c->node->command.target = member.voter.id;
-	change(c, &m, "member", psprintf("\"%s\" joins the group", member.name));
-}
-
-static void
-run_change_member(Coordinator *c)
-{
-	Membership	m = c->control.membership;
-	const Member *wanted = &c->node->command.member;
-	Member	   *member = membership_find(&m, wanted->voter.id);
-
-	if (member == NULL)
-	{
-		refuse(c, "the group has no such member", NULL);
-		return;
-	}
-	member->voter.priority = wanted->voter.priority;
-	change(c, &m, "member", psprintf("\"%s\" has priority %d", member->name, member->voter.priority));
-}
-
-static void
-run_remove_member(Coordinator *c, uint16 id)
-{
-	Membership	m = c->control.membership;
-	Member	   *member = membership_find(&m, id);
-	int			at;
-	char		name[BATON_NAME_LEN];
-
-	if (id == c->control.self)
-	{
-		refuse(c, "the primary cannot remove itself", "Hand the lead over with baton.failover() first.");
-		return;
-	}
-	if (member == NULL && c->consensus.role == ROLE_PRIMARY)
-	{
-		/* a leave_group() that is called again after it had failed half way */
-		done(c);
-		return;
-	}
-	if (member == NULL)
-	{
-		refuse(c, "the group has no such member", NULL);
-		return;
-	}
-	strlcpy(name, member->name, sizeof(name));
-	at = (int) (member - m.members);
-	memmove(&m.members[at], &m.members[at + 1], sizeof(Member) * (m.count - at - 1));
-	m.count--;
-	memset(&m.members[m.count], 0, sizeof(Member));
-	change(c, &m, "member", psprintf("\"%s\" has left the group", name));
-}
-
 /*
  * baton.leave_group(): the session has told the others.  Ends the workers, drops
  * slot and origin, takes the node's directory its name and removes it, gives the
@@ -291,13 +203,11 @@ begin_command(Coordinator *c)
 			run_leave(c);
 			break;
 		case COMMAND_ADD_MEMBER:
-			run_add_member(c);
-			break;
 		case COMMAND_CHANGE_MEMBER:
-			run_change_member(c);
-			break;
 		case COMMAND_REMOVE_MEMBER:
-			run_remove_member(c, cmd->target);
+		case COMMAND_SET_RULE:
+		case COMMAND_SET_PAUSED:
+			change_begin(c);
 			break;
 		case COMMAND_NONE:
 			done(c);
@@ -324,4 +234,6 @@ coordinator_commands(Coordinator *c)
 	}
 	if (c->command_id != 0 && cmd->kind == COMMAND_PROMOTE && !cmd->done)
 		poll_promote(c);
+	if (c->command_id != 0 && !fresh && change_is_command(cmd->kind) && !cmd->done)
+		change_poll(c);
 }

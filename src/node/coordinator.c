@@ -359,6 +359,9 @@ begin(Coordinator *c)
 		return;
 	}
 	coordinator_publish_members(c);
+	LWLockAcquire(&c->node->log_lock, LW_EXCLUSIVE);
+	c->node->ship_hold = 0;
+	LWLockRelease(&c->node->log_lock);
 	coordinator_publish(c);
 	while (!make_first_slot(c))
 	{
@@ -398,6 +401,8 @@ sleep_ms(Coordinator *c, uint64 now)
 			until = Min(until, Max(c->workers[kind].restart_at, now + 1));
 	if (c->shutdown.phase != SHUTDOWN_NOT)
 		until = Min(until, now + 5);
+	if (c->command_id != 0 && change_is_command(c->node->command.kind))
+		until = Min(until, now + 50);
 	if (c->failover.phase != PHASE_IDLE)
 		until = Min(until, now + (c->failover.phase == PHASE_STOP_CLIENTS ? 1 : 5));
 	return until > now ? (long) (until - now) : 0;
@@ -427,6 +432,8 @@ one_turn(Coordinator *c)
 		coordinator_take_copy_wanted(c);
 		take_failover_record(c);
 	}
+	if (!c->down)
+		coordinator_commit_membership(c);
 	if (!ShutdownRequestPending)
 		coordinator_commands(c);
 	if (c->down || c->released)

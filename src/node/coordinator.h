@@ -76,6 +76,16 @@ typedef struct WorkerSlot
 	bool		complained;		/* no free worker slot has been logged */
 } WorkerSlot;
 
+/* A change of members that a session waits for; see change.c */
+typedef struct MemberChange
+{
+	uint64		until;			/* ms: the session's patience */
+	uint64		version;		/* of the membership that carries it, 0 not in force yet */
+	bool		again;			/* a designation moves: the second step follows */
+	char		kind[32];
+	char		note[BATON_ERROR_LEN];
+} MemberChange;
+
 #define COORDINATOR_MAX_EVENTS 64
 
 typedef struct PendingEvent
@@ -99,6 +109,11 @@ typedef struct Coordinator
 	FailoverRun failover;
 	ShutdownRun shutdown;
 	uint64		command_id;		/* command being carried out, 0 none */
+	MemberChange change;
+	StreamPos	reign_start;	/* PRIMARY: end of the own TERM frame */
+	StreamPos	membership_end; /* PRIMARY: end of the frame with the latest membership */
+	bool		forced_reign;	/* PRIMARY by force: nobody else may be there to agree */
+	uint64		told_term;		/* membership as the primary of that term has told it, 0 not */
 	XLogRecPtr	own_end;		/* capture must have read the own WAL up to here before anything
 								 * is applied: there may be commits that nobody else has; 0 no */
 	StreamPos	term_end;		/* end of the own TERM frame while the gate waits for it, 0 none */
@@ -165,9 +180,19 @@ extern void coordinator_cannot_follow(Coordinator *c, const char *why);
 extern void coordinator_take_copy_wanted(Coordinator *c);
 
 /* membership.c */
+extern bool coordinator_may_change_membership(Coordinator *c, const Membership *changed,
+											  StreamPos *waits_for);
 extern bool coordinator_change_membership(Coordinator *c, const Membership *changed);
+extern void coordinator_commit_membership(Coordinator *c);
 extern void coordinator_adopt_membership(Coordinator *c);
 extern void coordinator_welcome_joined(Coordinator *c);
+extern char *coordinator_missing_voters(Coordinator *c, StreamPos pos);
+extern void coordinator_reign_begins(Coordinator *c, StreamPos term_frame_end);
+
+/* change.c */
+extern bool change_is_command(CommandKind kind);
+extern void change_begin(Coordinator *c);
+extern void change_poll(Coordinator *c);
 
 /* commands.c */
 extern void coordinator_commands(Coordinator *c);

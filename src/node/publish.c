@@ -160,9 +160,10 @@ publish_peers(Coordinator *c)
 			}
 		}
 	}
-	/* the coordinator makes it a full member when its place is near */
+	/* the coordinator makes it a full member when its place is near, and waits for the
+	 * acknowledgements of a change */
 	if (c->failover.phase == PHASE_IDLE)
-		node->peer_notify = joining;
+		node->peer_notify = joining || !c->control.membership_committed;
 	SpinLockRelease(&node->mutex);
 	LWLockRelease(&node->peer_lock);
 }
@@ -181,6 +182,10 @@ coordinator_publish_members(Coordinator *c)
 	node->self = c->control.self;
 	node->incarnation = c->control.incarnation;
 	node->membership = c->control.membership;
+	node->membership_committed = c->control.membership_committed;
+	if (!c->control.membership_committed)
+		node->membership_before = c->control.membership_before;
+	node->membership_turn++;
 	strlcpy(node->copy_conninfo, c->control.copy_conninfo, BATON_CONNINFO_LEN);
 	LWLockRelease(&node->state_lock);
 	publish_peers(c);

@@ -166,6 +166,7 @@ leave_primary(Coordinator *c, ConsensusOutcome outcome)
 		coordinator_publish(c);
 	if (outcome != OUTCOME_HANDED_OVER)
 		slam_gate(c, lost);
+	c->forced_reign = false;
 }
 
 /*
@@ -207,6 +208,7 @@ become_primary(Coordinator *c)
 	NodeShared *node = c->node;
 
 	c->term_end = append_term_frame(c);
+	coordinator_reign_begins(c, c->term_end);
 
 	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
 	node->lead_term = c->consensus.durable.term;
@@ -272,6 +274,7 @@ report(Coordinator *c, const ConsensusUpdate *u, ConsensusRole before)
 							 c->consensus.durable.term);
 			break;
 		case OUTCOME_FORCED:
+			c->forced_reign = true;
 			coordinator_note(c, "forced", "a person made this node primary without a majority");
 			break;
 		case OUTCOME_HANDED_OVER:
@@ -414,6 +417,7 @@ void
 coordinator_start_consensus(Coordinator *c)
 {
 	ConsensusEvent e = {EV_START};
+	ConsensusMembership before;
 
 	coordinator_init_consensus(c);
 	/* whatever the first step leads to, it begins as unknown */
@@ -422,6 +426,8 @@ coordinator_start_consensus(Coordinator *c)
 	if (c->control.was_primary)
 		c->own_end = GetXLogInsertRecPtr();
 	e.was_primary = c->control.was_primary;
+	membership_voters(&c->control.membership_before, &before);
+	e.before = c->control.membership_committed ? NULL : &before;
 	coordinator_event(c, &e);
 }
 

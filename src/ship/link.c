@@ -131,6 +131,8 @@ link_publish(Link *link)
 		peer->sent = link->sent;
 		peer->written = link->flushed;
 		peer->flushed = link->flushed;
+		if (link->term != 0)
+			peer->stream_term = link->step == STEP_OPEN ? link->term : 0;
 		peer->applied = link->applied;
 		peer->last_reply = link->last_reply;
 		peer->heard_term = link->heard_term;
@@ -368,6 +370,11 @@ void
 link_turn(Link *link)
 {
 	link->wake_at = PG_UINT64_MAX;
+	if (link->leaving_until != 0)
+	{
+		link_turn_leaving(link);
+		return;
+	}
 	link_look_at_outbox(link);
 	if (link->step == STEP_OFF)
 		link_turn_off(link);

@@ -69,7 +69,8 @@ typedef enum CallKind
 {
 	CALL_PREPARE,
 	CALL_APPEND,
-	CALL_DELIVER
+	CALL_DELIVER,
+	CALL_MEMBERS
 } CallKind;
 
 /* A call in the pipeline that has not been answered. */
@@ -161,6 +162,10 @@ typedef struct Link
 	char		error[BATON_ERROR_LEN];
 	char		logged[BATON_ERROR_LEN];	/* the error that the server log has */
 	LinkSearch	search;
+	uint64		told_version;	/* membership told in this session, 0 none */
+	bool		told_committed;
+	uint64		leaving_until;	/* the member was removed, and is told so until then; 0 not */
+	bool		gone;			/* to be dropped */
 
 	/* OPEN */
 	StreamReader reader;
@@ -195,6 +200,11 @@ struct Shipper
 	Membership	membership;
 	char	   *membership_bytes;	/* the same, encoded */
 	size_t		membership_len;
+	uint64		membership_turn;	/* of the node, when it was taken over */
+	bool		membership_committed;
+	Membership	before;			/* not committed: what is in force beside it */
+	char	   *before_bytes;
+	size_t		before_len;
 	char		group_id[16];
 	LagHistory	lag;
 	WaitEventSet *set;
@@ -227,6 +237,16 @@ extern void link_stream_begin(Link *link);
 extern void link_stream_turn(Link *link);
 extern void link_stream_read(Link *link);
 extern void link_stream_reset(Link *link);
+extern bool link_stream_call(Link *link, const char *statement, const TalkParams *p);
+extern void link_note_call(Link *link, CallKind kind, StreamPos end, size_t bytes);
+extern bool link_stream_flush(Link *link);
+#define MEMBERS_STATEMENT	"baton_members"
+
+/* link_members.c */
+extern bool link_members_due(const Link *link);
+extern bool link_tell_members(Link *link);
+extern void link_leave(Link *link);
+extern void link_turn_leaving(Link *link);
 
 /* watch_link.c */
 extern void watch_turn(Link *link);

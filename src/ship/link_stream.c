@@ -27,7 +27,7 @@ link_oldest_call(Link *link)
 }
 
 /* Note a call that was put into the pipeline. */
-static void
+void
 link_note_call(Link *link, CallKind kind, StreamPos end, size_t bytes)
 {
 	Call	   *call = &link->calls[(link->first_call + link->n_calls) % LINK_MAX_CALLS];
@@ -53,6 +53,8 @@ link_stream_reset(Link *link)
 	link->bytes_under_way = 0;
 	stream_reader_close(&link->reader);
 	stream_buf_free(&link->batch);
+	link->told_version = 0;
+	link->told_committed = false;
 }
 
 static void
@@ -64,7 +66,8 @@ link_stream_broken(Link *link)
 	link_fail(link, 0, "%s", err);
 }
 
-static bool
+/* Send what is in the pipeline; false: the link has failed. */
+bool
 link_stream_flush(Link *link)
 {
 	char		err[BATON_ERROR_LEN];
@@ -81,6 +84,7 @@ link_stream_begin(Link *link)
 {
 	static const Oid append_types[] = {INT4OID, INT8OID, INT4OID, LSNOID, BYTEAOID};
 	static const Oid deliver_types[] = {BYTEAOID};
+	static const Oid members_types[] = {INT4OID, INT8OID, BYTEAOID, BYTEAOID};
 	PGconn	   *pg = link->talk.conn->pg;
 
 	link->step = STEP_OPEN;
@@ -99,6 +103,8 @@ link_stream_begin(Link *link)
 					   lengthof(append_types), append_types) ||
 		!PQsendPrepare(pg, DELIVER_STATEMENT, "SELECT baton_rpc.deliver($1)",
 					   lengthof(deliver_types), deliver_types) ||
+		!PQsendPrepare(pg, MEMBERS_STATEMENT, "SELECT baton_rpc.members($1, $2, $3, $4)",
+					   lengthof(members_types), members_types) ||
 		!PQpipelineSync(pg))
 	{
 		link_stream_broken(link);
@@ -111,7 +117,8 @@ link_stream_begin(Link *link)
 
 /* ---- sending ---- */
 
-static bool
+/* Put a call of a prepared statement into the pipeline; false: the link has failed. */
+bool
 link_stream_call(Link *link, const char *statement, const TalkParams *p)
 {
 	PGconn	   *pg = link->talk.conn->pg;
@@ -225,8 +232,9 @@ link_send_frames(Link *link)
 {
 	const ShipView *view = &link->ship->view;
 
-	/* frames of a reign go out under its own handshake only */
-	if (link->term == 0 || !link_leads(link) || link->term != view->term)
+	/* frames of a reign go out under its own handshake only, and a change of members
+	 * is told ahead of them */
+	if (link->term == 0 || !link_leads(link) || link->term != view->term || link_members_due(link))
 		return true;
 	while (link_may_append(link))
 	{
@@ -264,7 +272,7 @@ link_stream_turn(Link *link)
 			return;
 		}
 	}
-	if (!link_send_messages(link) || !link_send_frames(link))
+	if (!link_send_messages(link) || !link_tell_members(link) || !link_send_frames(link))
 		return;
 	if (link->n_calls != n_before && !link_stream_flush(link))
 		return;

@@ -80,6 +80,18 @@ shipper_drop_link(Link *link)
 	link_close(link, NULL);
 	watch_close(link);
 	link->id = 0;
+	link->leaving_until = 0;
+	link->gone = false;
+}
+
+/* A link that is free, if need be that of a removed member. */
+static Link *
+shipper_free_link(Shipper *ship)
+{
+	for (int i = 0; i < CONSENSUS_MAX_MEMBERS && shipper_find_link(ship, 0) == NULL; i++)
+		if (ship->links[i].leaving_until != 0)
+			shipper_drop_link(&ship->links[i]);
+	return shipper_find_link(ship, 0);
 }
 
 /* Make the links match the membership: one for each other member. */
@@ -94,7 +106,13 @@ shipper_update_links(Shipper *ship)
 		if (link->id == 0)
 			continue;
 		member = membership_find(&ship->membership, link->id);
-		if (member == NULL || strcmp(member->conninfo, link->conninfo) != 0 ||
+		if (member == NULL)
+		{
+			link_leave(link);
+			if (link->gone)
+				shipper_drop_link(link);
+		}
+		else if (strcmp(member->conninfo, link->conninfo) != 0 ||
 			strcmp(member->name, link->name) != 0)
 			shipper_drop_link(link);
 		else
@@ -106,7 +124,7 @@ shipper_update_links(Shipper *ship)
 
 		if (member->voter.id != ship->view.self &&
 			shipper_find_link(ship, member->voter.id) == NULL)
-			link_init(shipper_find_link(ship, 0), ship, member);
+			link_init(shipper_free_link(ship), ship, member);
 	}
 }
 
@@ -114,28 +132,32 @@ shipper_update_links(Shipper *ship)
 static bool
 shipper_copy_membership(Shipper *ship)
 {
-	const Membership *now = &ship->node->membership;
+	const NodeShared *node = ship->node;
 
-	if (now->version == ship->membership.version && now->count == ship->membership.count)
+	if (node->membership_turn == ship->membership_turn)
 		return false;
-	ship->membership = *now;
+	ship->membership_turn = node->membership_turn;
+	ship->membership = node->membership;
+	ship->membership_committed = node->membership_committed;
+	if (!node->membership_committed)
+		ship->before = node->membership_before;
 	memcpy(ship->group_id, ship->node->group_id, sizeof(ship->group_id));
 	return true;
 }
 
 static void
-shipper_encode_membership(Shipper *ship)
+shipper_encode(Shipper *ship, const Membership *m, char **bytes, size_t *len)
 {
 	StreamBuf	buf = {0};
 
-	membership_encode(&ship->membership, &buf);
+	membership_encode(m, &buf);
 	if (buf.failed)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	if (ship->membership_bytes != NULL)
-		pfree(ship->membership_bytes);
-	ship->membership_bytes = MemoryContextAlloc(ship->context, Max(buf.len, 1));
-	memcpy(ship->membership_bytes, buf.data, buf.len);
-	ship->membership_len = buf.len;
+	if (*bytes != NULL)
+		pfree(*bytes);
+	*bytes = MemoryContextAlloc(ship->context, Max(buf.len, 1));
+	memcpy(*bytes, buf.data, buf.len);
+	*len = buf.len;
 	stream_buf_free(&buf);
 }
 
@@ -154,6 +176,14 @@ shipper_lease(NodeShared *node, uint64 now)
 	return pg_atomic_read_u32(&node->lease_ms);
 }
 
+static void
+shipper_encode_membership(Shipper *ship)
+{
+	shipper_encode(ship, &ship->membership, &ship->membership_bytes, &ship->membership_len);
+	if (!ship->membership_committed)
+		shipper_encode(ship, &ship->before, &ship->before_bytes, &ship->before_len);
+}
+
 /* One consistent look at the node, for all links in this turn. */
 static void
 shipper_look(Shipper *ship)
@@ -166,6 +196,14 @@ shipper_look(Shipper *ship)
 	view->now = boot_ms();
 	view->wall = GetCurrentTimestamp();
 
+	/* the log first: whoever sees a frame with a change of members there, and not held
+	 * back, sees that membership below */
+	LWLockAcquire(&node->log_lock, LW_SHARED);
+	view->tail = node->tail;
+	if (node->ship_hold != 0)
+		view->tail.flushed = Min(view->tail.flushed, node->ship_hold);
+	LWLockRelease(&node->log_lock);
+
 	LWLockAcquire(&node->state_lock, LW_SHARED);
 	view->primary = node->state == NODE_PRIMARY;
 	view->term = node->term;
@@ -175,7 +213,6 @@ shipper_look(Shipper *ship)
 	LWLockRelease(&node->state_lock);
 
 	LWLockAcquire(&node->log_lock, LW_SHARED);
-	view->tail = node->tail;
 	/* a reign ends under log_lock, a moment before the state says so */
 	if (!node->log_ready || node->log_error[0] != '\0' || node->append_term != view->term)
 		view->primary = false;
@@ -327,6 +364,11 @@ shipper_loop(Shipper *ship)
 			if (ship->links[i].id == 0)
 				continue;
 			link_turn(&ship->links[i]);
+			if (ship->links[i].gone)
+			{
+				shipper_drop_link(&ship->links[i]);
+				continue;
+			}
 			wake_at = Min(wake_at, ship->links[i].wake_at);
 		}
 		if (ShutdownRequestPending && node_worker_outlives(ship->node, WORKER_SHIPPER))
