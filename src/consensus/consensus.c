@@ -214,8 +214,7 @@ expire(Step *s)
 	if (c->leaderless_since == 0 && (c->role == ROLE_REPLICA || c->role == ROLE_CANDIDATE) &&
 		!leader_alive(c, s->e->now))
 		silence(s);
-	if (c->campaign != CAMPAIGN_NONE && c->campaign != CAMPAIGN_TRANSFER && !s->e->may_lead)
-		campaign_lost(s, REFUSED_MAY_NOT_LEAD);
+	campaign_expire(s);
 }
 
 /* After the event: what is due now. */
@@ -273,21 +272,43 @@ next_tick(const Consensus *c)
 
 /* What each role guarantees. */
 static void
-check(const Consensus *c)
+check(const Consensus *c, const ConsensusEvent *e, const ConsensusUpdate *u)
 {
 	assert((c->role == ROLE_CANDIDATE) == (c->campaign != CAMPAIGN_NONE));
 	assert((c->role == ROLE_PRIMARY) == (c->leader == c->self));
 	if (c->role == ROLE_PRIMARY)
 		assert(TERM_MEMBER(c->durable.term) == c->self && c->durable.voted_for == c->self);
 	if (c->role == ROLE_REPLICA)
-		assert(c->leader != 0 && c->leader_heard != 0);
+		assert(c->leader != 0 && c->leader_heard != 0 && c->leaderless_since == 0);
+	if (c->role == ROLE_UNKNOWN)
+		assert(c->leaderless_since != 0);
+	else
+		assert(c->fetch_from == 0);
 	if (c->transfer.active)
 		assert(c->role == ROLE_PRIMARY && !c->transfer.granted);
 	if (c->campaign_voting)
 		assert(c->durable.term == c->campaign_term && c->durable.voted_for == c->self);
 	if (c->may_resume)
 		assert(c->durable.voted_for == 0 || c->durable.voted_for == c->self);
+
+	/* promises: within what is on disk, and kept by this node itself */
+	assert(c->promise.term <= c->durable.term);
+	if (c->campaign != CAMPAIGN_NONE && c->campaign != CAMPAIGN_TRANSFER)
+		assert(!promise_binds(c, c->self, e->now) && e->now >= c->no_vote_until);
+
+	/* leases: only a primary has one, and none has both one and a time to wait for it */
+	if (c->role == ROLE_PRIMARY)
+	{
+		assert(c->may_resume && c->last_leader == c->self);
+		assert(c->lease_until == 0 || (c->lease_until > e->now && c->lease_wait_until == 0));
+		assert(c->lease_until != 0 || c->lease_wait_until > e->now);
+	}
+	else
+		assert(u->lease_until == 0);
+	assert(u->next_tick == 0 || u->next_tick > e->now);
 	(void) c;
+	(void) e;
+	(void) u;
 }
 
 void
@@ -311,7 +332,7 @@ consensus_step(Consensus *c, const ConsensusEvent *e, ConsensusUpdate *u)
 	u->next_tick = next_tick(c);
 	u->lease_until = c->role == ROLE_PRIMARY ? c->lease_until : 0;
 	u->fetch_from = c->fetch_from;
-	check(c);
+	check(c, e, u);
 }
 
 const char *

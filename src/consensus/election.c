@@ -146,9 +146,7 @@ campaign_lost(Step *s, ConsensusRefusal refusal)
 
 	assert(c->role == ROLE_CANDIDATE && kind != CAMPAIGN_NONE);
 	campaign_clear(c);
-	become_unknown(s);
-	if (leader_alive(c, s->e->now))
-		c->role = ROLE_REPLICA;
+	become_follower(s);
 	if (kind == CAMPAIGN_RESUME)
 		return;
 	if (kind == CAMPAIGN_ELECT)

@@ -29,7 +29,10 @@ promise_take(Consensus *c, const ConsensusPromise *p)
 		c->promise.until = p->until;
 }
 
-/* Promises `leader` a lease from now on; its length goes to disk first. */
+/*
+ * Promises `leader` a lease from now on; its length goes to disk first.  A vote that
+ * is given again (the answer was lost) may find this node standing in the next term.
+ */
 void
 promise_give(Step *s, uint64_t term, uint16_t leader, uint32_t lease)
 {
@@ -44,6 +47,7 @@ promise_give(Step *s, uint64_t term, uint16_t leader, uint32_t lease)
 		s->u->persist = true;
 	}
 	promise_take(s->c, &p);
+	campaign_expire(s);
 }
 
 /* Does a promise forbid this node to vote for `candidate`, which may be itself? */

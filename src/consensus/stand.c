@@ -18,6 +18,23 @@ may_stand(const Step *s)
 		quorum_may_lead(&c->members, c->self) && quorum_priority(&c->members, c->self) > 0;
 }
 
+/*
+ * What has ended a campaign: this node may not stand any more, or a promise that it
+ * gives, or that a receiver has given in the moment before the campaign began.
+ */
+void
+campaign_expire(Step *s)
+{
+	const Consensus *c = s->c;
+
+	if (c->campaign == CAMPAIGN_NONE || c->campaign == CAMPAIGN_TRANSFER)
+		return;
+	if (!s->e->may_lead || (c->campaign == CAMPAIGN_ELECT && !may_stand(s)))
+		campaign_lost(s, REFUSED_MAY_NOT_LEAD);
+	else if (promise_binds(c, c->self, s->e->now))
+		campaign_lost(s, REFUSED_LEADER_ALIVE);
+}
+
 static uint64_t
 spread(const Step *s, uint32_t ms)
 {

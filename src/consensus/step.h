@@ -40,6 +40,7 @@ extern void resume_forbid(Step *s);
 extern void term_seen(Step *s, uint64_t term);
 extern void leader_seen(Step *s, uint64_t term, uint16_t leader, bool direct);
 extern void become_unknown(Step *s);
+extern void become_follower(Step *s);
 
 /* vote.c */
 extern void vote_request(Step *s, const ConsensusMessage *m);
@@ -57,6 +58,7 @@ extern void lease_expire(Step *s);
 
 /* stand.c */
 extern bool may_stand(const Step *s);
+extern void campaign_expire(Step *s);
 extern void stand_plan(Step *s, uint64_t from);
 extern void stand_soon(Step *s);
 extern void stand_again(Step *s, ConsensusRefusal refusal);

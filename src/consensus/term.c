@@ -60,8 +60,22 @@ become_unknown(Step *s)
 	if (c->role != ROLE_STOPPED)
 		c->role = ROLE_UNKNOWN;
 	c->seek_next = s->e->now + c->config.election_timeout;
+	c->fetch_from = 0;
 	leaderless(s);
 	stand_plan(s, c->seek_next);
+}
+
+/* No campaign any more: follows the primary that it hears, if it hears one. */
+void
+become_follower(Step *s)
+{
+	Consensus  *c = s->c;
+
+	become_unknown(s);
+	if (!leader_alive(c, s->e->now))
+		return;
+	c->role = ROLE_REPLICA;
+	c->leaderless_since = 0;
 }
 
 /*

@@ -168,7 +168,8 @@ failover_seen(Step *s)
 	const ConsensusEvent *e = s->e;
 
 	if (c->role != ROLE_UNKNOWN && c->role != ROLE_REPLICA &&
-		!(c->campaign == CAMPAIGN_TRANSFER && !c->campaign_released))
+		!(c->campaign == CAMPAIGN_TRANSFER && !c->campaign_released) &&
+		!(c->campaign == CAMPAIGN_ELECT && !c->campaign_voting))
 		return;
 	if (c->may_resume)
 		return;					/* has led by it already, and never leads a term twice */
@@ -183,9 +184,7 @@ failover_seen(Step *s)
 	if (!transfer_begin(s))
 	{
 		c->campaign_attempt = 0;
-		become_unknown(s);
-		if (leader_alive(c, e->now))
-			c->role = ROLE_REPLICA;
+		become_follower(s);
 	}
 }
 
