@@ -121,6 +121,8 @@ main(int argc, char **argv)
 		fprintf(stderr, "usage: writer [-f FIRST_ID] [-i ID_FILE] [-p PAUSE_US] SECONDS CONNINFO...\n");
 		return 2;
 	}
+	if (ids)
+		setvbuf(ids, NULL, _IOLBF, 0);	/* others read along */
 	signal(SIGTERM, on_term);
 	end = clock_ms(CLOCK_MONOTONIC) + atof(argv[optind++]) * 1e3;
 

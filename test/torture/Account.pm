@@ -179,17 +179,18 @@ sub check_notices
 	return map { "a commit came with this warning $self->{notices}{$_} times: $_" } @bad;
 }
 
-# Milliseconds of the longest times without an acknowledged commit, longest first.
+# The longest times without an acknowledged commit, longest first: [seconds, begin],
+# where begin is in seconds of the clients' clock.
 sub gaps
 {
 	my ($self) = @_;
 	my ($last, @gaps);
 	for my $t (sort { $a <=> $b } map { $_->{done} } $self->_of('transfer|append', 'ack'))
 	{
-		push @gaps, ($t - $last) / 1000 if $last && $t - $last > 200_000;
+		push @gaps, [ ($t - $last) / 1e6, $last / 1e6 ] if $last && $t - $last > 200_000;
 		$last = $t;
 	}
-	return sort { $b <=> $a } @gaps;
+	return sort { $b->[0] <=> $a->[0] } @gaps;
 }
 
 1;

@@ -44,6 +44,7 @@ sub step
 {
 	my ($world, $draw) = @_;
 	my $total = 0;
+	my $only = $ENV{TORTURE_FAULTS} // '';
 	$total += $_->[0] for values %KINDS;
 	my $at = $draw->[1] * $total;
 	for my $kind (sort keys %KINDS)
@@ -51,7 +52,7 @@ sub step
 		$at -= $KINDS{$kind}[0];
 		next if $at >= 0;
 		# with more at a time nothing is ever done
-		my $fault = @{ $world->{faults} } < 3 ? $KINDS{$kind}[1]->($world, $draw) : undef;
+		my $fault = $kind =~ $only && @{ $world->{faults} } < 3 ? $KINDS{$kind}[1]->($world, $draw) : undef;
 		if ($fault) { $world->begin_fault($kind, $fault); }
 		else { $world->note("$kind: skipped"); }
 		return;

@@ -12,7 +12,7 @@ use BatonCluster;
 use File::Temp ();
 use POSIX ();
 use PostgreSQL::Test::Utils;
-use Time::HiRes qw(time usleep);
+use Time::HiRes qw(CLOCK_MONOTONIC clock_gettime time usleep);
 
 # Longer than this, and what should end by itself is a finding.
 our %LIMIT = (start => 60, stop => 90, failover => 60, sql => 20);
@@ -21,7 +21,7 @@ sub new
 {
 	my ($class, %opt) = @_;
 	my $self = bless {
-		nodes => $opt{nodes}, journal => $opt{journal}, began => time,
+		nodes => $opt{nodes}, journal => $opt{journal}, began => time, began_monotonic => clock_gettime(CLOCK_MONOTONIC),
 		faults => [], tasks => [], counts => {}, findings => [], killed => {}, client_logs => $opt{client_logs} }, $class;
 	$_->{condition} = 'up' for @{ $self->{nodes} };
 	return $self;
@@ -66,8 +66,9 @@ sub begin_fault
 sub end_faults
 {
 	my ($self, $all) = @_;
-	my @due = grep { $all || $_->{end} <= time } @{ $self->{faults} };
-	@{ $self->{faults} } = grep { !$all && $_->{end} > time } @{ $self->{faults} };
+	my $now = $all ? 9e9 : time;
+	my @due = grep { $_->{end} <= $now } @{ $self->{faults} };
+	@{ $self->{faults} } = grep { $_->{end} > $now } @{ $self->{faults} };
 	for my $fault (@due)
 	{
 		$self->note("end of $fault->{kind}: $fault->{what}");

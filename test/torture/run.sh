@@ -4,6 +4,9 @@
 #
 #     TORTURE_SECONDS=600 TORTURE_SEED=N TORTURE_POLICY=majority test/torture/run.sh
 #
+# TORTURE_FAULTS is a pattern: kinds of faults that it does not match are left out of
+# the schedule (test/torture/Faults.pm has their names), to narrow something down.
+#
 # The same seed gives the same schedule; what the servers make of it depends on
 # their timing.  On failure the logs stay; KEEP=1 keeps the data directories too.
 "$(dirname "$0")/../../scripts/deps.sh"

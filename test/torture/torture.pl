@@ -88,7 +88,8 @@ sub show_progress
 	return;
 }
 
-# Steps through the schedule; ends early when the group does not find together.
+# Steps through the schedule.  False when the group does not find together, at the end
+# or in a pause.
 sub torture
 {
 	my ($world, @schedule) = @_;
@@ -100,11 +101,11 @@ sub torture
 		usleep(30_000);
 		next if time < $next;
 		my $draw = shift @schedule;
-		if (++$steps % $Faults::CALM_EVERY == 0) { $world->converge($PATIENCE) or return; }
+		if (++$steps % $Faults::CALM_EVERY == 0) { $world->converge($PATIENCE) or return 0; }
 		else { Faults::step($world, $draw); }
 		$next = time + Faults::pause($draw);
 	}
-	return;
+	return $world->converge($PATIENCE);
 }
 
 # ---- the end ----
@@ -194,15 +195,14 @@ sub summary
 	say_line(sprintf '%-18s %d (%s)', 'reigns', scalar @reigns, join ', ', map { "$_: $by_node{$_}" } sort keys %by_node);
 	my @gaps = $account->gaps;
 	splice @gaps, 5 if @gaps > 5;
-	say_line(sprintf '%-18s %s', 'without commits', join(', ', map { sprintf '%.1f s', $_ / 1000 } @gaps) || 'never for 0.2 s');
+	say_line(sprintf '%-18s %s', 'without commits', join(', ', map { sprintf '%.1f s (from %.1f)', $_->[0], $_->[1] - $world->{began_monotonic} } @gaps) || 'never for 0.2 s');
 	return;
 }
 
 # Returns what is wrong.
 sub judge
 {
-	my ($world, $clients) = @_;
-	my $together = $world->converge($PATIENCE);
+	my ($world, $clients, $together) = @_;
 	stop_clients($clients);
 	my $account = Account->read_logs(@{ $clients->{logs} });
 	summary($world, $account);
@@ -224,7 +224,7 @@ my @writers = grep { /(?:transfer|append)\d+\.txt$/ } @{ $clients->{logs} };
 my $world = World->new(nodes => \@nodes, journal => $journal, client_logs => \@writers);
 my @wrong;
 
-eval { torture($world, @schedule); @wrong = judge($world, $clients); 1 }
+eval { @wrong = judge($world, $clients, torture($world, @schedule)); 1 }
   or push @wrong, "the torture itself failed: $@";
 kill 'KILL', @{ $clients->{pids} };
 say_line("WRONG: $_") for @wrong;
