@@ -286,7 +286,7 @@ typedef struct NodeShared
 	uint64		heard_term;
 	uint16		heard_leader;
 	uint32		heard_lease;	/* that it has stated, 0 none */
-	TimestampTz heard_at;
+	uint64		heard_at;		/* boot_ms(), 0 never */
 
 	/*
 	 * The promise given to that primary, and the longest lease that the control file

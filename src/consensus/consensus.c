@@ -164,9 +164,7 @@ dispatch(Step *s)
 			message(s);
 			break;
 		case EV_LEADER_CONTACT:
-			leader_seen(s, e->term, e->leader, true);
-			if (c->leader == e->leader && c->durable.term == e->term && c->role != ROLE_PRIMARY)
-				promise_give(s, e->term, e->leader, e->lease);
+			leader_contact(s);
 			break;
 		case EV_PEER_TERM:
 			if (e->leader != 0)

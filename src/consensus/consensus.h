@@ -364,7 +364,7 @@ typedef struct ConsensusEvent
 	uint64_t	deadline;		/* FAILOVER_BEGIN, ms on own clock */
 	const ConsensusMembership *members; /* MEMBERSHIP */
 	const ConsensusMembership *before;	/* MEMBERSHIP: in force until it is committed, or NULL; START too */
-	uint64_t	sent;			/* HEARD, ms on own clock */
+	uint64_t	sent;			/* HEARD; LEADER_CONTACT: when it came, 0 now; ms on own clock */
 	uint32_t	lease;			/* LEADER_CONTACT: the lease that the primary states, 0 none */
 } ConsensusEvent;
 

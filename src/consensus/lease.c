@@ -30,14 +30,14 @@ promise_take(Consensus *c, const ConsensusPromise *p)
 }
 
 /*
- * Promises `leader` a lease from now on; its length goes to disk first.  A vote that
- * is given again (the answer was lost) may find this node standing in the next term.
+ * Promises `leader` a lease from that time on; its length goes to disk first.  A vote
+ * that is given again (the answer was lost) may find this node standing in the next term.
  */
 void
-promise_give(Step *s, uint64_t term, uint16_t leader, uint32_t lease)
+promise_give(Step *s, uint64_t term, uint16_t leader, uint32_t lease, uint64_t from)
 {
 	ConsensusDurable *durable = &s->c->durable;
-	ConsensusPromise p = {term, leader, s->e->now + CONSENSUS_PROMISE_MS(lease)};
+	ConsensusPromise p = {term, leader, from + CONSENSUS_PROMISE_MS(lease)};
 
 	if (lease == 0)
 		return;

@@ -39,6 +39,7 @@ extern void durable_set(Step *s, uint64_t term, uint16_t voted_for);
 extern void resume_forbid(Step *s);
 extern void term_seen(Step *s, uint64_t term);
 extern void leader_seen(Step *s, uint64_t term, uint16_t leader, bool direct);
+extern void leader_contact(Step *s);
 extern void become_unknown(Step *s);
 extern void become_follower(Step *s);
 
@@ -47,7 +48,7 @@ extern void vote_request(Step *s, const ConsensusMessage *m);
 
 /* lease.c */
 extern void promise_take(Consensus *c, const ConsensusPromise *p);
-extern void promise_give(Step *s, uint64_t term, uint16_t leader, uint32_t lease);
+extern void promise_give(Step *s, uint64_t term, uint16_t leader, uint32_t lease, uint64_t from);
 extern bool promise_binds(const Consensus *c, uint16_t candidate, uint64_t now);
 extern void promise_clear(Consensus *c);
 extern uint64_t bound_until(const Consensus *c);

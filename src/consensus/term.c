@@ -143,3 +143,24 @@ leader_seen(Step *s, uint64_t term, uint16_t leader, bool direct)
 	if (direct && c->role == ROLE_UNKNOWN)
 		c->role = ROLE_REPLICA;
 }
+
+/*
+ * A sign of life of a primary, which may have come a while ago: what is told late must
+ * not make it look alive for longer.
+ */
+void
+leader_contact(Step *s)
+{
+	Consensus  *c = s->c;
+	const ConsensusEvent *e = s->e;
+	uint64_t	at = e->sent != 0 && e->sent < e->now ? e->sent : e->now;
+	uint64_t	before = c->leader == e->leader && c->durable.term == e->term ? c->leader_heard : 0;
+	bool		alive = e->now < at + c->config.election_timeout;
+
+	leader_seen(s, e->term, e->leader, alive);
+	if (c->leader != e->leader || c->durable.term != e->term || c->role == ROLE_PRIMARY)
+		return;
+	if (alive && at > 0)
+		c->leader_heard = at > before ? at : before;
+	promise_give(s, e->term, e->leader, e->lease, at);
+}

@@ -101,7 +101,7 @@ transfer_request(Step *s, const ConsensusMessage *m)
 	{
 		/* the vote is on disk, whether the transfer is still in memory or not */
 		assert(c->role != ROLE_PRIMARY);
-		promise_give(s, m->ask_term, m->from, m->lease);
+		promise_give(s, m->ask_term, m->from, m->lease, s->e->now);
 		message_reply(s, m, REFUSED_NOT);
 	}
 	else if (!t->active || t->attempt != m->attempt || t->target != m->from ||
@@ -112,7 +112,7 @@ transfer_request(Step *s, const ConsensusMessage *m)
 	else
 	{
 		hand_over(s, m);
-		promise_give(s, m->ask_term, m->from, m->lease);
+		promise_give(s, m->ask_term, m->from, m->lease, s->e->now);
 		message_reply(s, m, REFUSED_NOT);
 	}
 }

@@ -100,7 +100,7 @@ vote_give(Step *s, const ConsensusMessage *m)
 	else if (c->durable.voted_for == 0)
 		durable_set(s, m->ask_term, m->from);
 	resume_forbid(s);
-	promise_give(s, m->ask_term, m->from, m->lease);
+	promise_give(s, m->ask_term, m->from, m->lease, s->e->now);
 	assert(c->durable.term == m->ask_term && c->durable.voted_for == m->from);
 }
 

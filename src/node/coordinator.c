@@ -222,17 +222,16 @@ take_signs_of_life(Coordinator *c)
 {
 	NodeShared *node = c->node;
 	ConsensusEvent e = {EV_LEADER_CONTACT};
-	TimestampTz heard_at;
 
 	SpinLockAcquire(&node->mutex);
-	heard_at = node->heard_at;
+	e.sent = node->heard_at;
 	e.term = node->heard_term;
 	e.leader = node->heard_leader;
 	e.lease = node->heard_lease;
 	SpinLockRelease(&node->mutex);
-	if (heard_at == c->seen_heard_at || !c->running)
+	if (e.sent == c->seen_heard_at || !c->running)
 		return;
-	c->seen_heard_at = heard_at;
+	c->seen_heard_at = e.sent;
 	if (e.leader != 0 && e.leader != c->control.self && TERM_MEMBER(e.term) == e.leader)
 		coordinator_event(c, &e);
 }

@@ -122,7 +122,7 @@ typedef struct Coordinator
 	uint64		held_until;		/* ms: a gate that was found HELD is closed then */
 	char		trouble[BATON_REASON_LEN];	/* shown as the reason where there is no other, "" none */
 	bool		marks_failed;	/* the marks could not be written, and that was said */
-	TimestampTz seen_heard_at;	/* last sign of life that consensus was told of */
+	uint64		seen_heard_at;	/* last sign of life that consensus was told of */
 	uint64		seen_heard_sent[CONSENSUS_MAX_MEMBERS];	/* by index in node->peers: latest answer
 														 * that consensus was told of */
 	uint64		lease_longer_at;	/* ms: a longer lease counts from then on, 0 none is to */

@@ -376,6 +376,7 @@ coordinator_event(Coordinator *c, ConsensusEvent *e)
 		INSTR_TIME_SUBTRACT(end, start);
 		c->failover.vote_usec = INSTR_TIME_GET_MICROSEC(end);
 	}
+	coordinator_publish_lease(c, u.lease_until);
 	if (u.outcome == OUTCOME_LEASE_LOST)
 		coordinator_lease_reason(c, heard, e->now, c->lease_reason, sizeof(c->lease_reason));
 	else if (c->consensus.role == ROLE_PRIMARY || c->consensus.role == ROLE_REPLICA)

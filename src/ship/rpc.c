@@ -119,7 +119,7 @@ rpc_architecture(void)
 void
 rpc_heard(NodeShared *node, uint64 term, uint16 leader, uint32 lease_ms)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	uint64		now = boot_ms();
 	bool		follows;
 	bool		changed;
 
@@ -137,8 +137,7 @@ rpc_heard(NodeShared *node, uint64 term, uint16 leader, uint32 lease_ms)
 	node->heard_at = now;
 	SpinLockRelease(&node->mutex);
 
-	if (changed ||
-		TimestampDifferenceExceeds(rpc_session.woke_at, now, baton_heartbeat_interval / 2))
+	if (changed || now >= rpc_session.woke_at + baton_heartbeat_interval / 2)
 	{
 		rpc_session.woke_at = now;
 		node_wake(node, WORKER_COORDINATOR);

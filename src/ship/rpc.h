@@ -32,7 +32,7 @@ typedef struct RpcSession
 	uint16		peer;			/* member at the other end, 0 before the handshake */
 	bool		watching;		/* counted in the peer's `watchers` */
 	bool		exit_registered;
-	TimestampTz woke_at;		/* coordinator last told of a sign of life */
+	uint64		woke_at;		/* coordinator last told of a sign of life, boot_ms() */
 	StreamWriter writer;
 	StreamReader reader;
 	TupleDesc	append_desc;	/* result row of append, blessed */
