@@ -366,7 +366,7 @@ consensus_refusal_text(ConsensusRefusal refusal)
 		case REFUSED_BEHIND:
 			return "a member has more of the replication stream";
 		case REFUSED_LEADER_ALIVE:
-			return "a member still hears a primary";
+			return "a member still hears a primary, or has promised it to wait";
 		case REFUSED_NO_VOTER:
 			return "the member asked does not vote";
 		case REFUSED_ATTEMPT_VOID:
@@ -376,7 +376,7 @@ consensus_refusal_text(ConsensusRefusal refusal)
 		case REFUSED_STARTING:
 			return "a member has just been restarted, and waits out what it may have promised";
 		case REFUSED_HOLDING:
-			return "a member that is as good stands itself";
+			return "a member with the same replication stream comes first, and stands itself";
 		case REFUSED_REMOVED:
 			return "this node is no member of the group any more";
 	}

@@ -17,6 +17,7 @@
  *   STOPPED   --start-->                UNKNOWN
  *   UNKNOWN   --hears a primary-->      REPLICA
  *   UNKNOWN   --led last, may resume--> CANDIDATE  (resume)
+ *   UNKNOWN   --nobody is heard-->      CANDIDATE  (elect)
  *   UNKNOWN,
  *   REPLICA   --promote-->              CANDIDATE
  *   UNKNOWN,
@@ -30,13 +31,53 @@
  *   CANDIDATE --solo rule, forced-->    PRIMARY
  *   CANDIDATE --timeout, refused-->     UNKNOWN (REPLICA if a primary is heard)
  *   PRIMARY   --votes for its target--> UNKNOWN
+ *   PRIMARY   --lease is over-->        UNKNOWN
  *   any       --sees a higher term-->   UNKNOWN (REPLICA if its primary says so)
  *   any       --stop-->                 STOPPED
  *
- * A campaign (resume, promote) has two rounds.  In the first, the pre-vote, the
- * candidate asks who would vote for it; nobody writes anything down, so that a
- * campaign that cannot succeed disturbs no primary.  Once a majority would, it
- * puts its own vote for the new term on disk and asks for the votes themselves.
+ * A campaign (resume, promote, elect) has two rounds.  In the first, the pre-vote,
+ * the candidate asks who would vote for it; nobody writes anything down, so that a
+ * campaign that cannot succeed disturbs no primary, and a node that was cut off for
+ * long comes back in the term in which it left.  Once a majority would, it puts its
+ * own vote for the new term on disk and asks for the votes themselves.
+ *
+ * Elections.  When a primary is not heard for one election timeout, and what it was
+ * promised is over, the first in rank (priority, then name) stands, the others a
+ * little later each.  A voter whose log is the same and that comes first refuses the
+ * pre-vote and stands itself, for one election timeout at most; one whose log is
+ * longer refuses always, and stands if it may.  If it may not (an arbiter, priority
+ * 0, an applier that has stopped), the candidate fetches what that one has more, and
+ * stands again: `fetch_from`.
+ *
+ * Promises and leases.  Each vote, and each answer to a frame or heartbeat, promises
+ * a lease: for that long, and a margin for the drift of clocks, the voter votes for
+ * nobody else and does not lead itself.  The primary counts the lease from when it
+ * sent what was answered.  It leads while voters enough are bound that the others
+ * could elect nobody:
+ *
+ *   one voter                          without limit
+ *   two, strict or preferred           without limit
+ *   two, designated                    that one without limit, the other one while it
+ *                                      hears the designated one; while the designation
+ *                                      moves, without limit
+ *   more                               while it hears half of them, itself included
+ *
+ * Why no two leases overlap (all but preferred and forced reigns).  Let X have a lease
+ * at time t in term a, and Y be elected in term b > a by time t.  The half H of the
+ * voters that gives X its lease, and the majority M that gave Y its votes, have a
+ * voter v in common.  If v voted for Y before it last answered X, it did not answer
+ * in term a any more.  If it voted after that, its promise to X was over, and by X's
+ * clock the lease that it gave was over before: v is not in H at t.  If v is X, it
+ * would not be primary.  In a designated pair v is the designated one; in a strict one
+ * v is X, without whose vote the other is never elected.  Only X's own durable vote for Y lifts
+ * the promises to it, and with that vote X has ceased to lead.  After a restart a
+ * primary leads only by a new election, and a voter waits until the longest promise
+ * that its disk knows of is over.
+ *
+ * A change of members counts from the moment it is in the log, as in Raft: majorities
+ * before and after it meet.  Where leading alone is concerned they need not, so until
+ * the change is committed (`before`) the lease must hold under both memberships, and
+ * nobody leads alone unless both let it.  Committed means what consensus_blocks says.
  *
  * The solo rule.  A node that led last resumes without a majority if there are
  * two voters (under RULE_DESIGNATED only the designated one), it has asked every
@@ -44,6 +85,12 @@
  * primary.  It is safe because the other one cannot have been elected without
  * this node's vote, and this node has given none: `may_resume` is taken back in
  * the very update that puts a vote for another, or another primary, on disk.
+ * In the same way the designated node, and under RULE_PREFERRED either one, is
+ * elected alone once no promise binds it: the other one's lease, if it needs one,
+ * was that promise.
+ *
+ * A primary by force needs no lease until it has had one: whoever forces it knows
+ * that the others are gone.
  *
  * A primary that sees a higher term steps down.  If nobody is known to lead that
  * term (a campaign that failed half way), it campaigns to resume at once; a term
@@ -185,7 +232,7 @@ typedef enum ConsensusCampaign	/* why a CANDIDATE is one */
 	CAMPAIGN_ELECT				/* no primary is heard any more */
 } ConsensusCampaign;
 
-typedef struct ConsensusConfig
+typedef struct ConsensusConfig	/* never changed in a core that runs: leases were asked for by it */
 {
 	uint32_t	election_timeout;	/* ms; how long a primary counts as heard, and the lease it asks for */
 	uint32_t	retry_interval;		/* ms between repeated requests */
@@ -351,7 +398,7 @@ typedef struct ConsensusEvent
 	uint64_t	now;			/* ms, CLOCK_BOOTTIME */
 	ConsensusPlace log;			/* end of own log, flushed; set in every event */
 	bool		may_lead;		/* set in every event: applier runs, not copying, ... */
-	uint32_t	random;			/* set in every event */
+	uint32_t	random;			/* set in every event: spreads candidacies */
 	ConsensusPlace floor;		/* set in every event, see Consensus */
 	ConsensusPromise promise;	/* set in every event: the latest that a receiver has given */
 	bool		was_primary;	/* START */
@@ -373,15 +420,16 @@ typedef struct ConsensusEvent
 typedef enum ConsensusOutcome	/* something to tell a person about */
 {
 	OUTCOME_NONE = 0,
-	OUTCOME_ELECTED,			/* became PRIMARY by majority */
+	OUTCOME_ELECTED,			/* became PRIMARY by majority, or alone where the rule for two says so */
 	OUTCOME_RESUMED,			/* became PRIMARY again alone, by the two-node rule */
 	OUTCOME_FORCED,				/* became PRIMARY by force */
 	OUTCOME_TRANSFERRED,		/* became PRIMARY by a planned failover */
 	OUTCOME_HANDED_OVER,		/* old primary: its vote is given */
 	OUTCOME_STEPPED_DOWN,		/* a primary saw a higher term */
 	OUTCOME_ATTEMPT_VOID,		/* old primary: deadline passed or abandoned: lead on */
-	OUTCOME_LOST,				/* a campaign ended without success: see refusal */
-	OUTCOME_LEASE_LOST			/* a primary does not hear from enough voters any more */
+	OUTCOME_LOST,				/* promote or transfer ended without success: see refusal */
+	OUTCOME_LEASE_LOST			/* a primary does not hear from enough voters any more; an attempt to
+								 * fail over is void with it */
 } ConsensusOutcome;
 
 #define CONSENSUS_MAX_MESSAGES (2 * CONSENSUS_MAX_MEMBERS)
@@ -400,6 +448,7 @@ typedef struct ConsensusUpdate
 	uint16_t	fetch_from;		/* UNKNOWN: fetch the frames behind the own log from this member, 0 none */
 } ConsensusUpdate;
 
+/* A core at rest (STOPPED); what is not known to be committed comes with EV_START. */
 extern void consensus_init(Consensus *c, uint16_t self, const ConsensusDurable *durable,
 						   const ConsensusMembership *members, const ConsensusConfig *config);
 
@@ -415,6 +464,17 @@ extern void consensus_init(Consensus *c, uint16_t self, const ConsensusDurable *
  * sent because of the FAILOVER record: flush, step, and only then look into the
  * inbox.  From then on, as long as transfer.active, the caller appends nothing.
  * On a node that does not lead (any more) it answers OUTCOME_ATTEMPT_VOID.
+ *
+ * While u->fetch_from is set the caller fetches from that member, if the own log is a
+ * prefix of its log, and steps EV_TICK whenever the own log has grown.
+ *
+ * A promise given beside the core (by a receiver, for a lease of at most
+ * durable.promise_ms, in the term and to the primary that this node follows) is in
+ * e->promise of every step that is taken after it was given.  Where the primary asks
+ * for more, EV_LEADER_CONTACT with that lease puts it on disk first.
+ *
+ * A primary whose u->lease_until has passed sends no heartbeats.  What was heard is
+ * stepped (EV_HEARD) before anything else that waits: it may still be in time.
  *
  * EV_FAILOVER_SEEN is raised once, and again after a restart if FAILOVER is
  * still the last record of the log.

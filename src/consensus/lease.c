@@ -16,12 +16,12 @@
  * one to another primary of a higher term does not shorten it, it only changes whom
  * it favours, for that one could not have come to lead before the older lease ended.
  * One of a lower term has been taken over before: nobody promises in a term that has
- * passed.
+ * passed.  One of a term that this node has not seen is not this group's.
  */
 void
 promise_take(Consensus *c, const ConsensusPromise *p)
 {
-	if (p->leader == 0 || p->term < c->promise.term)
+	if (p->leader == 0 || p->term < c->promise.term || p->term > c->durable.term)
 		return;
 	c->promise.term = p->term;
 	c->promise.leader = p->leader;

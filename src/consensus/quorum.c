@@ -165,7 +165,7 @@ consensus_blocks(const ConsensusMembership *m, const uint16_t *ids, int n)
 {
 	int			voters = consensus_voters(m);
 	int			have = 0;
-	bool		all_alone = true;
+	bool		alone = false;
 
 	for (int i = 0; i < m->count; i++)
 	{
@@ -176,9 +176,9 @@ consensus_blocks(const ConsensusMembership *m, const uint16_t *ids, int n)
 			has |= ids[k] == id;
 		have += has && counts(&m->member[i]);
 		if (!has && elects_alone(m, id))
-			all_alone = false;
+			alone = true;
 	}
-	return all_alone && 2 * have >= voters;
+	return !alone && 2 * have >= voters;
 }
 
 static bool

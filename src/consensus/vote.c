@@ -26,16 +26,18 @@ is_removed(const Consensus *c, const ConsensusMessage *m)
 
 /*
  * Does this node rather stand itself?  Its log is the same, and it comes first.  For
- * one election timeout only: it may be unable to reach the others.
+ * one election timeout only, since it may stand: it may be unable to reach the others.
  */
 static bool
 is_holding(const Step *s, const ConsensusMessage *m)
 {
 	const Consensus *c = s->c;
+	uint64_t	bound = bound_until(c);
+	uint64_t	since = c->leaderless_since > bound ? c->leaderless_since : bound;
 
 	return m->pre && m->stands && may_stand(s) &&
 		(c->role == ROLE_UNKNOWN || c->campaign == CAMPAIGN_RESUME || c->campaign == CAMPAIGN_ELECT) &&
-		s->e->now < c->leaderless_since + c->config.election_timeout &&
+		s->e->now < since + c->config.election_timeout &&
 		consensus_place_cmp(m->place, least_place(c)) == 0 &&
 		quorum_precedes(&c->members, c->self, m->from);
 }

@@ -397,15 +397,19 @@ command(Play *p, char **word, int n)
 		put_leases(p);
 	else if (strcmp(name, "tick") == 0)
 		pass_time(p, ms);
+	else if (strcmp(name, "freeze") == 0)
+		p->now += ms;
 	else if (strcmp(name, "random") == 0)
 		p->random = (uint32_t) ms;
 	else if (strcmp(name, "heartbeats") == 0)
 	{
+		p->n_before = p->n_text;
 		for (; ms >= 250; ms -= 250)
 		{
 			beat(p);
 			pass_time(p, 250);
 		}
+		p->n_before = 0;
 	}
 	else if (strcmp(name, "change") == 0 && n > 2 &&
 			 change_members(p, word[2], word + 3, n - 3))

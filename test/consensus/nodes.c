@@ -145,8 +145,15 @@ static void
 post(Play *p, const ConsensusMessage *m)
 {
 	uint8_t		bytes[CONSENSUS_MESSAGE_LEN];
+	int			start = p->n_text;
+	char		line[256];
 
 	put_message(p, m);
+	snprintf(line, sizeof(line), "%s", p->text + start);
+	p->n_text = start;
+	p->text[start] = '\0';
+	if (p->n_before == 0 || strstr(p->text + p->n_before, line) == NULL)
+		put(p, "%s", line);
 	if (p->n_pending == MAX_PENDING)
 		bad_script(p, "too many messages wait");
 	consensus_message_encode(m, bytes);
@@ -203,7 +210,10 @@ void
 pass_time(Play *p, uint64_t ms)
 {
 	uint64_t	end = p->now + ms;
+	int			before = p->n_before;
 
+	if (before == 0)
+		p->n_before = p->n_text;
 	for (;;)
 	{
 		int			next = 0;
@@ -223,6 +233,7 @@ pass_time(Play *p, uint64_t ms)
 			bad_script(p, "a node asks for a moment that has passed");
 	}
 	p->now = end;
+	p->n_before = before;
 }
 
 /* ---- the network; 0 stands for any node ---- */

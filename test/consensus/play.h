@@ -45,6 +45,7 @@ typedef struct Play
 	int			n_pending;
 	ConsensusMessage pending[MAX_PENDING];
 	int			n_text;
+	int			n_before;		/* time passes: where its text begins, else 0 */
 	char		text[MAX_TEXT];
 } Play;
 

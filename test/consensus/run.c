@@ -34,7 +34,9 @@
  *   heard N FROM T MS         N hears that FROM has answered what N sent MS from now
  *
  * Time and the network (A->B, * stands for any node):
- *   tick MS                   time passes, nodes are called when they asked for it
+ *   tick MS                   time passes, nodes are called when they asked for it;
+ *                             what they send again meanwhile is told once
+ *   freeze MS                 time passes, and nobody is called
  *   heartbeats MS             the same, with heartbeats of all primaries each 250
  *   heartbeat A->B            a heartbeat of primary A reaches B, its answer reaches A
  *   lost-answer A->B          its answer does not
@@ -161,12 +163,53 @@ wire_form(void)
 	return ok;
 }
 
+/* Who has a change of members on disk, so that nobody without it can be elected? */
+static bool
+blocks(void)
+{
+	static const struct
+	{
+		int			voters;
+		uint8_t		rule;
+		uint16_t	designated;
+		int			n;			/* members 1..n have it */
+		bool		expected;
+	}			cases[] = {
+		{1, RULE_STRICT, 0, 0, false}, {1, RULE_STRICT, 0, 1, true},
+		{2, RULE_STRICT, 0, 1, true}, {2, RULE_STRICT, 0, 2, true},
+		{2, RULE_DESIGNATED, 1, 1, true}, {2, RULE_DESIGNATED, 2, 1, false},
+		{2, RULE_DESIGNATED, 2, 2, true}, {2, RULE_DESIGNATED, 0, 1, true},
+		{2, RULE_PREFERRED, 1, 1, false}, {2, RULE_PREFERRED, 1, 2, true},
+		{3, RULE_DESIGNATED, 3, 1, false}, {3, RULE_DESIGNATED, 3, 2, true},
+		{4, RULE_STRICT, 0, 1, false}, {4, RULE_STRICT, 0, 2, true},
+	};
+	static const uint16_t ids[] = {1, 2};
+	bool		ok = true;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+	{
+		ConsensusMembership m = {0};
+
+		m.rule = cases[i].rule;
+		m.designated = cases[i].designated;
+		for (m.count = 0; m.count < cases[i].voters; m.count++)
+		{
+			m.member[m.count].id = (uint16_t) (m.count + 1);
+			m.member[m.count].type = CONSENSUS_ELECTABLE;
+		}
+		if (consensus_blocks(&m, ids, cases[i].n) != cases[i].expected)
+			printf("consensus_blocks: case %d\n", (int) i);
+		ok = ok && consensus_blocks(&m, ids, cases[i].n) == cases[i].expected;
+	}
+	return ok;
+}
+
 int
 main(int argc, char **argv)
 {
 	bool		rewrite = argc > 1 && strcmp(argv[1], "--rewrite") == 0;
-	int			passed = wire_form() ? 1 : 0;
-	int			failed = 1 - passed;
+	int			passed = (wire_form() ? 1 : 0) + (blocks() ? 1 : 0);
+	int			failed = 2 - passed;
 
 	for (int i = rewrite ? 2 : 1; i < argc; i++)
 	{
