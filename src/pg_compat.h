@@ -102,4 +102,17 @@
 #define baton_log_marker(prefix)	LogLogicalMessage(prefix, "", 0, false)
 #endif
 
+/*
+ * Do commits wait for synchronous standbys?  (Minor releases of 2025 have made the
+ * flag a bit mask.)
+ */
+#include "replication/walsender_private.h"
+#ifdef SYNC_STANDBY_DEFINED
+#define baton_sync_standbys_defined() \
+	((((volatile WalSndCtlData *) WalSndCtl)->sync_standbys_status & SYNC_STANDBY_DEFINED) != 0)
+#else
+#define baton_sync_standbys_defined() \
+	(((volatile WalSndCtlData *) WalSndCtl)->sync_standbys_defined)
+#endif
+
 #endif							/* BATON_PG_COMPAT_H */

@@ -69,6 +69,10 @@ node_slot_init(NodeShared *node, int tranche)
 	pg_atomic_init_u32(&node->lease_ms, 0);
 	pg_atomic_init_u32(&node->gate, GATE_CLOSED);
 	pg_atomic_init_u32(&node->door_closed, 0);
+	pg_atomic_init_u64(&node->gate_closings, 0);
+	pg_atomic_init_u32(&node->ack_policy, 0);
+	pg_atomic_init_u32(&node->ack_enforced, 0);
+	pg_atomic_init_u64(&node->apply_asked, 0);
 	SpinLockInit(&node->mutex);
 }
 

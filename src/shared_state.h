@@ -61,6 +61,14 @@ typedef enum WorkerKind
 	WORKER_KINDS
 } WorkerKind;
 
+/* Is this node's name to be in synchronous_standby_names? */
+typedef enum SyncName
+{
+	SYNC_NAME_UNDECIDED = 0,	/* its coordinator has not come that far: as it is */
+	SYNC_NAME_OUT,
+	SYNC_NAME_IN
+} SyncName;
+
 typedef enum LinkState			/* primary's view of its connection to a replica */
 {
 	LINK_OFF = 0,
@@ -131,7 +139,8 @@ typedef enum CommandKind
 	COMMAND_CHANGE_MEMBER,		/* priority, type, flags, conninfo */
 	COMMAND_REMOVE_MEMBER,
 	COMMAND_SET_RULE,			/* rule and, in `target`, the designated member */
-	COMMAND_SET_PAUSED			/* `force`: the new value */
+	COMMAND_SET_PAUSED,			/* `force`: the new value */
+	COMMAND_SET_ACK_POLICY
 } CommandKind;
 
 typedef enum FailoverAfter
@@ -173,6 +182,7 @@ typedef struct CommandShared	/* node->command; lock: command_lock */
 	int64		timeout_ms;
 	int64		drain_timeout_ms;
 	Member		member;			/* ADD_MEMBER, CHANGE_MEMBER */
+	uint8		ack_policy;		/* SET_ACK_POLICY */
 } CommandShared;
 
 /* ---- a membership that this node has heard of ---- */
@@ -224,6 +234,7 @@ typedef struct NodeShared
 	pg_atomic_uint64 lease_until;	/* boot_ms() up to which commits count; LEASE_UNLIMITED: always;
 									 * looked at before each commit and after it */
 	pg_atomic_uint32 lease_ms;	/* lease that this node asks for in each sign of life, 0 none */
+	pg_atomic_uint64 gate_closings; /* how often it has been closed */
 	ConditionVariable gate_cv;	/* broadcast at each change */
 	pg_atomic_uint32 door_closed;	/* 1: ordinary roles may not connect (detached after failover) */
 	char		session_token[40];	/* copy's restore sessions show it; "" none. state_lock */
@@ -303,7 +314,16 @@ typedef struct NodeShared
 	 * has it from the primary.  Frames before `committed` are on a majority's disks. */
 	uint64		committed_term;
 	StreamPos	committed;
-	ConditionVariable committed_cv;
+	StreamPos	committed_notify;	/* coordinator sets: wake me when committed gets here; 0 not */
+	ConditionVariable committed_cv; /* broadcast when it moves */
+
+	/* ---- acknowledged places of the stream: shipper writes, spinlock ----
+	 * What the ack policy asks for has them, in the reign of ack_term; 0 none. */
+	uint64		ack_term;
+	StreamPos	ack_write;
+	StreamPos	ack_flush;
+	StreamPos	ack_apply;
+	uint64		ack_version;	/* the membership that they are counted by */
 
 	/* ---- acknowledged own commits: capture writes, spinlock ----
 	 * WAL positions: what the group's ack_policy asks for is met for own commits that
@@ -311,6 +331,16 @@ typedef struct NodeShared
 	XLogRecPtr	acked_write;
 	XLogRecPtr	acked_flush;
 	XLogRecPtr	acked_apply;
+
+	/* ---- the ack policy and synchronous_standby_names: coordinator writes ---- */
+	pg_atomic_uint32 ack_policy;	/* AckPolicy in force: capture answers by it */
+	pg_atomic_uint32 ack_enforced;	/* 1: PostgreSQL makes commits wait, so one that comes
+									 * back unacknowledged was cancelled */
+	pg_atomic_uint64 apply_asked;	/* sessions write: boot_ms() of the last commit under
+									 * synchronous_commit = remote_apply */
+	SyncName	sync_name;		/* baton_shared->lock */
+	char		ack_trouble[BATON_REASON_LEN];	/* "" or why the policy has no effect here; state_lock */
+
 	char		sync_error[BATON_REASON_LEN];	/* "" or why this log cannot follow the primary's:
 												 * the coordinator detaches the node for it */
 

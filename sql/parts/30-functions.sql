@@ -46,11 +46,16 @@ RETURNS void AS 'MODULE_PATHNAME', 'baton_set_priority' LANGUAGE C VOLATILE PARA
 COMMENT ON FUNCTION baton.set_priority(text, integer) IS
 'on the primary: 0 never leads, higher is preferred';
 
+CREATE FUNCTION baton.set_ack_policy(policy text)
+RETURNS void AS 'MODULE_PATHNAME', 'baton_set_ack_policy' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION baton.set_ack_policy(text) IS
+'on the primary: what commits wait for, none, one, majority or all';
+
 -- Behind the views
 CREATE FUNCTION baton.node_status(OUT group_name text, OUT group_id uuid, OUT node_id integer,
     OUT node_name text, OUT state text, OUT term bigint, OUT primary_name text, OUT gate text,
     OUT log_start pg_lsn, OUT log_end pg_lsn, OUT applied pg_lsn, OUT captured_lsn pg_lsn,
-    OUT apply_error text, OUT log_error text, OUT reason text)
+    OUT apply_error text, OUT log_error text, OUT reason text, OUT ack_policy text)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'baton_status' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
 CREATE FUNCTION baton.node_list(OUT node_id integer, OUT node_name text, OUT type text,
@@ -73,3 +78,5 @@ CREATE FUNCTION baton_rpc.add_member(name text, conninfo text, type text, priori
 RETURNS record AS 'MODULE_PATHNAME', 'baton_rpc_add_member' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 CREATE FUNCTION baton_rpc.remove_member(node_id integer)
 RETURNS void AS 'MODULE_PATHNAME', 'baton_rpc_remove_member' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+CREATE FUNCTION baton_rpc.ack_obstacle()
+RETURNS text[] AS 'MODULE_PATHNAME', 'baton_rpc_ack_obstacle' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;

@@ -137,6 +137,27 @@ member_check_alike(const GroupInfo *g)
 				 errhint("Synchronize the clocks, or raise \"baton.max_clock_delta\".")));
 }
 
+int
+member_ack_obstacle(const char *conninfo, char **detail, char **hint, char *err, size_t errlen)
+{
+	PeerConn   *peer = peer_connect(conninfo, 0, err, errlen);
+	PGresult   *res;
+	int			answer = -1;
+
+	if (peer == NULL)
+		return -1;
+	res = peer_query(peer, ASK_MS, "SELECT o[1], o[2] FROM baton_rpc.ack_obstacle() AS o",
+					 0, NULL, NULL, NULL, NULL, 0, err, errlen);
+	if (res != NULL && PQntuples(res) == 1)
+	{
+		*detail = text_or_null(res, 0);
+		*hint = text_or_null(res, 1);
+		answer = *detail != NULL && *hint != NULL ? 1 : 0;
+	}
+	peer_close(peer);
+	return answer;
+}
+
 /* Raise the primary's answer as our own error. */
 static void
 raise_answer(PeerConn *peer, const char *err)

@@ -44,6 +44,13 @@ extern GroupInfo *member_find_primary(const char *conninfo);
 extern void member_check_alike(const GroupInfo *group);
 
 /*
+ * Does the member's configuration allow an ack policy?  0: yes; 1: no, with *detail
+ * and *hint; -1: it cannot be asked, with the reason in err.
+ */
+extern int	member_ack_obstacle(const char *conninfo, char **detail, char **hint,
+								char *err, size_t errlen);
+
+/*
  * Have the primary add a member; returns its id and the membership.  Raises
  * what the primary answers.
  */

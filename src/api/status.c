@@ -4,6 +4,7 @@
 #include "api/api.h"
 
 #include "funcapi.h"
+#include "ship/acks.h"
 #include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
@@ -38,6 +39,7 @@ status_identity(NodeShared *node, Datum *v, bool *n)
 	v[5] = Int64GetDatum((int64) node->term);
 	v[6] = text_or_null(leader ? leader->name : NULL, &n[6]);
 	v[14] = text_or_null(node->reason, &n[14]);
+	v[15] = CStringGetTextDatum(ack_policy_name(node->membership.ack_policy));
 	LWLockRelease(&node->state_lock);
 	v[7] = CStringGetTextDatum(gate_state_name(pg_atomic_read_u32(&node->gate)));
 }
@@ -81,8 +83,8 @@ baton_status(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	NodeShared *node;
-	Datum		values[15];
-	bool		nulls[15] = {false};
+	Datum		values[16];
+	bool		nulls[16] = {false};
 
 	baton_require_preloaded();
 	InitMaterializedSRF(fcinfo, 0);

@@ -17,8 +17,12 @@
  * A commit of 100 bytes: the walsender, woken by the WAL flush, sends BEGIN,
  * RELATION, INSERT, COMMIT in one message.  The socket has no more, so the frame is
  * sealed, appended and flushed; captured_lsn becomes the commit's end, which frees
- * whoever waits for it, and the walsender hears it, which frees a synchronous
- * commit.
+ * whoever waits for it, and the walsender hears it.
+ *
+ * The same under an ack policy: flushing it wakes the shipper, and nothing is said
+ * yet.  The shipper sends the frame, counts the answers, and sets our latch; the
+ * walsender hears how far that is (acked.c) and frees the sessions that wait in
+ * their commit.  Nothing is paced then.
  *
  * A bulk load of 1 GB: chunks of it come while it runs.  Frames of 1 MB are
  * appended as they fill up and flushed every BATCH_SIZE; there is no hurry, for
@@ -38,6 +42,7 @@
 #include "baton.h"
 
 #include "access/xact.h"
+#include "capture/acked.h"
 #include "capture/capture_link.h"
 #include "capture/frame_builder.h"
 #include "capture/slot.h"
@@ -64,6 +69,7 @@
  * the walsender ignores what it hears before it has caught up. */
 #define STATUS_MIN_MS		100
 #define STATUS_MAX_MS		10000
+#define STATUS_MAX_SYNC_MS	1000	/* while sessions may wait for it */
 /* Time between attempts to connect. */
 #define BACKOFF_MIN_MS		100
 #define BACKOFF_MAX_MS		5000
@@ -87,7 +93,9 @@ typedef struct Capture
 	LinkMessage message;
 	XLogRecPtr	received;		/* all own commits up to here have been received */
 	XLogRecPtr	captured;		/* ... and are flushed: what captured_lsn says */
-	XLogRecPtr	told;			/* the walsender has been told */
+	Acked		acked;			/* ... and acknowledged by the group */
+	LinkStatus	status;			/* what the walsender is to be told ... */
+	LinkStatus	told;			/* ... and has been */
 	bool		dropped;		/* records were thrown away: to have them it must begin anew */
 	bool		diverged;		/* own commits among them: captured stays */
 	size_t		unflushed;		/* bytes appended since the last flush */
@@ -271,11 +279,17 @@ flush_log(Capture *c, StreamError *err)
 	return code;
 }
 
+static bool
+has_policy(Capture *c)
+{
+	return pg_atomic_read_u32(&c->node->ack_policy) != ACK_NONE;
+}
+
 /* Commits that are not flushed, though nobody waits and the last flush is fresh. */
 static bool
 may_pace(Capture *c, TimestampTz now)
 {
-	return c->node->capture_notify_lsn == InvalidXLogRecPtr &&
+	return !has_policy(c) && c->node->capture_notify_lsn == InvalidXLogRecPtr &&
 		now >= c->flushed_at && now - c->flushed_at < PACE_US;
 }
 
@@ -318,8 +332,8 @@ settle(Capture *c, StreamError *err)
 		return STREAM_OK;
 	if (!c->diverged)
 		c->captured = Max(c->captured, c->received);
-	if (c->captured > before)
-		c->status_delay = STATUS_MIN_MS;
+	if (flushed && c->term != 0)
+		acked_note(&c->acked, node_log_tail(c->node).flushed, c->captured);
 	if (c->captured > before || flushed || c->node->capture_notify_lsn != InvalidXLogRecPtr)
 		publish(c);
 	return STREAM_OK;
@@ -430,7 +444,8 @@ begin_conversation(Capture *c, char *err, size_t errlen)
 	AddWaitEventToSet(c->events, WL_SOCKET_READABLE, PQsocket(c->conn), NULL, NULL);
 
 	frame_builder_reset(&c->builder, start);
-	c->received = c->told = InvalidXLogRecPtr;
+	c->received = InvalidXLogRecPtr;
+	memset(&c->told, 0, sizeof(c->told));
 	SpinLockAcquire(&c->node->mutex);
 	c->captured = c->node->captured_lsn;
 	SpinLockRelease(&c->node->mutex);
@@ -445,6 +460,7 @@ begin_conversation(Capture *c, char *err, size_t errlen)
 		strlcpy(err, code == STREAM_MISMATCH ? "" : stream_err.message, errlen);
 		return false;
 	}
+	acked_begin(&c->acked, node_log_tail(c->node).flushed, c->captured);
 	publish(c);
 	return true;
 }
@@ -463,6 +479,7 @@ follow_term(Capture *c)
 	if (c->dropped || c->unflushed > 0 || frame_builder_busy(&c->builder))
 		return false;
 	c->term = term;
+	acked_begin(&c->acked, node_log_tail(c->node).flushed, c->captured);
 	stream_writer_close(&c->writer);
 	report_activity(c);
 	return true;
@@ -529,21 +546,35 @@ read_all(Capture *c, char *err, size_t errlen)
 	}
 }
 
+/* A walsender must not hear that less is acknowledged than before. */
+static void
+keep_rising(LinkStatus *status, const LinkStatus *told)
+{
+	status->write = Max(status->write, told->write);
+	status->flush = Max(status->flush, told->flush);
+	status->apply = Max(status->apply, told->apply);
+}
+
 /* Tell the walsender how far we are: news, an answer, or a repetition. */
 static void
 tell_status(Capture *c)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (c->captured <= c->told && !c->reply_requested)
+	acked_follow(&c->acked, c->node, c->term, c->captured, &c->status);
+	keep_rising(&c->status, &c->told);
+	if (memcmp(&c->status, &c->told, sizeof(LinkStatus)) != 0)
+		c->status_delay = STATUS_MIN_MS;
+	else if (!c->reply_requested)
 	{
 		if (now < c->next_status)
 			return;
-		c->status_delay = Min(c->status_delay * 2, STATUS_MAX_MS);
+		c->status_delay = Min(c->status_delay * 2,
+							  has_policy(c) ? STATUS_MAX_SYNC_MS : STATUS_MAX_MS);
 	}
-	if (c->captured != InvalidXLogRecPtr && capture_link_status(c->conn, c->captured))
+	if (c->status.write != InvalidXLogRecPtr && capture_link_status(c->conn, &c->status))
 	{
-		c->told = c->captured;
+		c->told = c->status;
 		c->reply_requested = false;
 	}
 	c->next_status = TimestampTzPlusMilliseconds(now, c->status_delay);

@@ -125,14 +125,14 @@ capture_link_read(PGconn *conn, LinkMessage *m, char *err, size_t errlen)
 }
 
 bool
-capture_link_status(PGconn *conn, XLogRecPtr lsn)
+capture_link_status(PGconn *conn, const LinkStatus *status)
 {
 	char		reply[1 + 4 * 8 + 1];
 
 	reply[0] = 'r';
-	put_u64(reply + 1, lsn);	/* written */
-	put_u64(reply + 9, lsn);	/* flushed */
-	put_u64(reply + 17, lsn);	/* applied */
+	put_u64(reply + 1, status->write);
+	put_u64(reply + 9, status->flush);
+	put_u64(reply + 17, status->apply);
 	put_u64(reply + 25, GetCurrentTimestamp());
 	reply[33] = 0;				/* no reply wanted */
 	return PQputCopyData(conn, reply, sizeof(reply)) == 1 && PQflush(conn) == 0;

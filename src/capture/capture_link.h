@@ -37,10 +37,15 @@ extern PGconn *capture_link_open(NodeShared *node, XLogRecPtr start,
 /* Take the next message out of what has been received; never blocks. */
 extern LinkMessageKind capture_link_read(PGconn *conn, LinkMessage *m, char *err, size_t errlen);
 
-/*
- * Tell the walsender that everything up to lsn is received, flushed and applied.
- * Returns false if nothing could be sent now; it is to be told again later.
- */
-extern bool capture_link_status(PGconn *conn, XLogRecPtr lsn);
+/* What the walsender is told: own commits up to these places have got there. */
+typedef struct LinkStatus
+{
+	XLogRecPtr	write;
+	XLogRecPtr	flush;
+	XLogRecPtr	apply;
+} LinkStatus;
+
+/* Returns false if nothing could be sent now; it is to be told again later. */
+extern bool capture_link_status(PGconn *conn, const LinkStatus *status);
 
 #endif							/* BATON_CAPTURE_LINK_H */

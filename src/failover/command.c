@@ -31,6 +31,7 @@
 #include "failover/gate.h"
 #include "miscadmin.h"
 #include "replication/message.h"
+#include "ship/acks.h"
 #include "stream/record.h"
 #include "utils/snapmgr.h"
 
@@ -227,6 +228,17 @@ hopeless(Coordinator *c, const Member *member)
 	return member->voter.type != CONSENSUS_ELECTABLE || member->voter.priority == 0;
 }
 
+/* Would commits on the target wait in vain, if this node is out of service then? */
+static bool
+ack_policy_breaks(Coordinator *c, const Member *target)
+{
+	const Membership *m = &c->control.membership;
+
+	return c->failover.after != AFTER_REJOIN &&
+		!acks_reachable(m->ack_policy, m, target->voter.id, c->control.self) &&
+		acks_reachable(m->ack_policy, m, target->voter.id, 0);
+}
+
 /*
  * A replica that has just come back may need a moment until it streams again, so
  * a target that is unfit is looked at for a while; clients go on meanwhile.
@@ -252,6 +264,17 @@ poll_find_target(Coordinator *c, uint64 now)
 		command_finish(c, false, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					   member ? psprintf("node \"%s\" cannot take over", member->name) : "no replica can take over",
 					   unfit, "See baton.stat_replication for the state of each.");
+		return POLL_WAIT;
+	}
+	if (ack_policy_breaks(c, member))
+	{
+		f->phase = PHASE_IDLE;
+		set_peer_notify(c, false);
+		command_finish(c, false, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					   psprintf("node \"%s\" could not take over without this one: the ack policy is \"%s\"",
+								member->name, ack_policy_name(c->control.membership.ack_policy)),
+					   "With this node out of service too few voters are left, and every commit would wait for ever.",
+					   "Use after => 'rejoin', or choose another policy with baton.set_ack_policy() first.");
 		return POLL_WAIT;
 	}
 	f->target = member->voter.id;

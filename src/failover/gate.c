@@ -28,6 +28,8 @@
  */
 #include "failover/gate_internal.h"
 
+#include "failover/commit_guard.h"
+
 #include "access/parallel.h"
 #include "access/xact.h"
 #include "commands/dbcommands.h"
@@ -357,11 +359,13 @@ gate_maintenance_end(void)
 /*
  * The check before commit, or before PREPARE TRANSACTION.  Waits at HELD.  Raises
  * ERRCODE_READ_ONLY_SQL_TRANSACTION if the gate is closed, or the lease has lapsed,
- * and the transaction has changed anything that is not exempt.
+ * and the transaction has changed anything that is not exempt.  Notes for
+ * commit_guard_check() what is not.
  */
 void
 gate_pre_commit(NodeShared *node)
 {
+	commit_guard_arm(node);
 	if (gate_maintenance_depth > 0 && !gate_xact.writer)
 		return;
 	for (;;)
@@ -372,7 +376,11 @@ gate_pre_commit(NodeShared *node)
 		pg_memory_barrier();
 		state = gate_state(node);
 		if (likely(state == GATE_OPEN || state == GATE_DRAIN) && likely(!lapsed(node)))
+		{
+			if (!gate_changes_are_harmless())
+				commit_guard_passed(node);
 			return;
+		}
 		show(MARK_WRITER);
 		if (gate_changes_are_harmless())
 		{

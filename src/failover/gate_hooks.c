@@ -11,8 +11,10 @@
 #include "failover/gate_internal.h"
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/objectaccess.h"
 #include "executor/executor.h"
+#include "failover/commit_guard.h"
 #include "tcop/utility.h"
 #include "utils/fmgroids.h"
 
@@ -208,6 +210,23 @@ run_maintenance(NodeShared *node, const UtilityCall *u)
 	PG_END_TRY();
 }
 
+/*
+ * COMMIT PREPARED and its kind have no callback of their own before or after: what
+ * was waited for in the command is looked at behind it.
+ */
+static void
+run_commit_prepared(NodeShared *node, const UtilityCall *u)
+{
+	const TransactionStmt *stmt = (const TransactionStmt *) u->stmt->utilityStmt;
+
+	commit_guard_arm(node);
+	gate_enter_commit_prepared(node, CreateCommandName(u->stmt->utilityStmt));
+	if (stmt->kind == TRANS_STMT_COMMIT_PREPARED)
+		commit_guard_passed(node);
+	call_next(u);
+	commit_guard_check(node, XactLastRecEnd);
+}
+
 static void
 run_utility(NodeShared *node, const UtilityCall *u)
 {
@@ -229,8 +248,8 @@ run_utility(NodeShared *node, const UtilityCall *u)
 			gate_enter_write(node, CreateCommandName(parsetree));
 			break;
 		case NEED_COMMIT_PREPARED:
-			gate_enter_commit_prepared(node, CreateCommandName(parsetree));
-			break;
+			run_commit_prepared(node, u);
+			return;
 		case NEED_LOCK:
 			if (gate_state(node) == GATE_CLOSED)
 				gate_enter_read(node);
@@ -381,8 +400,13 @@ gate_xact_event(XactEvent event, void *arg)
 				gate_pre_commit(node);
 			break;
 		case XACT_EVENT_COMMIT:
+			if (gate_my_node != NULL)
+				commit_guard_check(gate_my_node, XactLastCommitEnd);
+			gate_xact_end();
+			break;
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
+			commit_guard_disarm();
 			gate_xact_end();
 			break;
 		default:

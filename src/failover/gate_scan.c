@@ -39,6 +39,8 @@
 void
 gate_set(NodeShared *node, GateState state)
 {
+	if (state == GATE_CLOSED)
+		pg_atomic_fetch_add_u64(&node->gate_closings, 1);
 	pg_atomic_write_u32(&node->gate, state);
 	pg_memory_barrier();
 	ConditionVariableBroadcast(&node->gate_cv);

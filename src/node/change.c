@@ -1,6 +1,6 @@
 /*
  * change.c - changes of the members that a session asks for: add, remove, change
- * a priority, the rule for two voters, pause and resume.
+ * a priority, the rule for two voters, pause and resume, the ack policy.
  *
  * A change first waits for its turn: the own TERM record and the change before it
  * must be committed.  Then it is made from the membership in force at that moment,
@@ -12,13 +12,16 @@
  */
 #include "node/coordinator.h"
 
+#include "ship/acks.h"
+
 #define CHANGE_MS 8000
 
 bool
 change_is_command(CommandKind kind)
 {
 	return kind == COMMAND_ADD_MEMBER || kind == COMMAND_CHANGE_MEMBER ||
-		kind == COMMAND_REMOVE_MEMBER || kind == COMMAND_SET_RULE || kind == COMMAND_SET_PAUSED;
+		kind == COMMAND_REMOVE_MEMBER || kind == COMMAND_SET_RULE || kind == COMMAND_SET_PAUSED ||
+		kind == COMMAND_SET_ACK_POLICY;
 }
 
 static bool
@@ -211,6 +214,33 @@ make_paused(Coordinator *c, Membership *m)
 	return true;
 }
 
+static bool
+make_ack_policy(Coordinator *c, Membership *m)
+{
+	m->ack_policy = c->node->command.ack_policy;
+	snprintf(c->change.note, sizeof(c->change.note), "the ack policy is \"%s\"",
+			 ack_policy_name(m->ack_policy));
+	return true;
+}
+
+/* No change may leave commits to wait for voters that the group does not have. */
+static bool
+policy_is_reachable(Coordinator *c, const Membership *m)
+{
+	const Membership *before = &c->control.membership;
+	uint16		self = c->control.self;
+	bool		set = m->ack_policy != before->ack_policy;
+
+	if (acks_reachable(m->ack_policy, m, self, 0) ||
+		(!set && !acks_reachable(m->ack_policy, before, self, 0)))
+		return true;
+	return refuse(c, psprintf("the group would have too few voters for the ack policy \"%s\"",
+							  ack_policy_name(m->ack_policy)),
+				  "Every commit would wait for ever.",
+				  set ? "Let another node join the group first." :
+				  "Choose another policy with baton.set_ack_policy() first.");
+}
+
 /* What the command under way makes of *m. */
 static bool
 make(Coordinator *c, Membership *m)
@@ -227,6 +257,8 @@ make(Coordinator *c, Membership *m)
 			return make_ruled(c, m);
 		case COMMAND_SET_PAUSED:
 			return make_paused(c, m);
+		case COMMAND_SET_ACK_POLICY:
+			return make_ack_policy(c, m);
 		default:
 			return refuse(c, "not a change of members", NULL, NULL);
 	}
@@ -240,7 +272,8 @@ change_begin(Coordinator *c)
 	memset(&c->change, 0, sizeof(c->change));
 	c->change.until = boot_ms() + CHANGE_MS;
 	strlcpy(c->change.kind, c->node->command.kind == COMMAND_SET_RULE ? "rule" :
-			c->node->command.kind == COMMAND_SET_PAUSED ? "pause" : "member", sizeof(c->change.kind));
+			c->node->command.kind == COMMAND_SET_PAUSED ? "pause" :
+			c->node->command.kind == COMMAND_SET_ACK_POLICY ? "ack policy" : "member", sizeof(c->change.kind));
 	change_poll(c);
 }
 
@@ -252,7 +285,7 @@ poll_turn(Coordinator *c)
 	StreamPos	waits_for;
 
 	*m = c->control.membership;
-	if (!make(c, m))
+	if (!make(c, m) || !policy_is_reachable(c, m))
 		return;
 	if (coordinator_may_change_membership(c, m, &waits_for))
 	{
@@ -283,7 +316,7 @@ poll_commit(Coordinator *c)
 			c->change.version = 0;
 			poll_turn(c);
 		}
-		else
+		else if (c->node->command.kind != COMMAND_SET_ACK_POLICY || coordinator_policy_settled(c))
 			command_finish(c, true, 0, NULL, NULL, NULL);
 		return;
 	}

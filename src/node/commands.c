@@ -91,6 +91,7 @@ run_stop(Coordinator *c)
 	if (c->control.intent == INTENT_ACTIVE)
 	{
 		coordinator_stop_consensus(c);
+		coordinator_drop_sync_name(c);
 		c->control.intent = INTENT_STOPPED;
 		strlcpy(c->control.reason, "stopped by baton.stop()", BATON_REASON_LEN);
 		coordinator_save(c);
@@ -151,6 +152,8 @@ run_leave(Coordinator *c)
 
 	if (!c->down)
 		coordinator_stop_consensus(c);
+	c->running = false;
+	coordinator_drop_sync_name(c);
 	coordinator_stop_workers(c);
 	LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);
 	node->log_ready = false;
@@ -207,6 +210,7 @@ begin_command(Coordinator *c)
 		case COMMAND_REMOVE_MEMBER:
 		case COMMAND_SET_RULE:
 		case COMMAND_SET_PAUSED:
+		case COMMAND_SET_ACK_POLICY:
 			change_begin(c);
 			break;
 		case COMMAND_NONE:

@@ -401,7 +401,11 @@ sleep_ms(Coordinator *c, uint64 now)
 	if (c->shutdown.phase != SHUTDOWN_NOT)
 		until = Min(until, now + 5);
 	if (c->command_id != 0 && change_is_command(c->node->command.kind))
-		until = Min(until, now + 50);
+		until = Min(until, now + 20);
+	if (c->sync_effect_at > now)
+		until = Min(until, c->sync_effect_at);
+	else if (c->sync_drop_at != 0 || now < c->sync_written_at + 1000)
+		until = Min(until, now + 20);
 	if (c->failover.phase != PHASE_IDLE)
 		until = Min(until, now + (c->failover.phase == PHASE_STOP_CLIENTS ? 1 : 5));
 	return until > now ? (long) (until - now) : 0;
@@ -435,7 +439,10 @@ one_turn(Coordinator *c)
 		coordinator_commit_membership(c);
 	if (!ShutdownRequestPending)
 		coordinator_commands(c);
-	if (c->down || c->released)
+	if (c->released)
+		return;
+	coordinator_follow_policy(c, now);
+	if (c->down)
 		return;
 	failover_poll(c, now);
 	coordinator_open_gate_if_ready(c);

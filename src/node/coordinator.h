@@ -121,6 +121,10 @@ typedef struct Coordinator
 	uint64		next_upkeep;	/* ms: marks, retention, slots */
 	uint64		held_until;		/* ms: a gate that was found HELD is closed then */
 	char		trouble[BATON_REASON_LEN];	/* shown as the reason where there is no other, "" none */
+	uint64		sync_written_at;	/* ms: synchronous_standby_names was written, 0 not */
+	uint64		sync_effect_at; /* ms: it makes all commits wait from then on, 0 not yet */
+	uint64		sync_drop_at;	/* ms: it is taken out then, whoever waits; 0 not */
+	char		ack_trouble[BATON_REASON_LEN];	/* why the ack policy has no effect here, "" none */
 	bool		marks_failed;	/* the marks could not be written, and that was said */
 	uint64		seen_heard_at;	/* last sign of life that consensus was told of */
 	uint64		seen_heard_sent[CONSENSUS_MAX_MEMBERS];	/* by index in node->peers: latest answer
@@ -193,6 +197,12 @@ extern void coordinator_reign_begins(Coordinator *c, StreamPos term_frame_end);
 extern bool change_is_command(CommandKind kind);
 extern void change_begin(Coordinator *c);
 extern void change_poll(Coordinator *c);
+
+/* ack_policy.c */
+extern void coordinator_follow_policy(Coordinator *c, uint64 now);
+extern bool coordinator_policy_holds(Coordinator *c);
+extern bool coordinator_policy_settled(Coordinator *c);
+extern void coordinator_drop_sync_name(Coordinator *c);
 
 /* commands.c */
 extern void coordinator_commands(Coordinator *c);

@@ -54,6 +54,16 @@ visible_leader(const Coordinator *c)
 	return c->consensus.leader;
 }
 
+static const char *
+visible_reason(const Coordinator *c)
+{
+	if (c->control.reason[0] != '\0')
+		return c->control.reason;
+	if (c->lease_reason[0] != '\0')
+		return c->lease_reason;
+	return c->trouble[0] != '\0' ? c->trouble : c->ack_trouble;
+}
+
 /*
  * A change of what people see: into the events, and to whoever is told by
  * baton.on_role_change.
@@ -111,8 +121,7 @@ coordinator_publish(Coordinator *c)
 	node->leader = leader;
 	node->intent = c->control.intent;
 	if (!c->down)
-		strlcpy(node->reason, c->control.reason[0] ? c->control.reason :
-				c->lease_reason[0] ? c->lease_reason : c->trouble, BATON_REASON_LEN);
+		strlcpy(node->reason, visible_reason(c), BATON_REASON_LEN);
 	LWLockRelease(&node->state_lock);
 
 	ConditionVariableBroadcast(&node->state_cv);
@@ -188,7 +197,9 @@ coordinator_publish_members(Coordinator *c)
 	node->membership_turn++;
 	strlcpy(node->copy_conninfo, c->control.copy_conninfo, BATON_CONNINFO_LEN);
 	LWLockRelease(&node->state_lock);
+	pg_atomic_write_u32(&node->ack_policy, c->control.membership.ack_policy);
 	publish_peers(c);
 	node_wake(node, WORKER_SHIPPER);
+	node_wake(node, WORKER_CAPTURE);
 	ConditionVariableBroadcast(&node->state_cv);
 }

@@ -212,6 +212,7 @@ become_primary(Coordinator *c)
 
 	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
 	node->lead_term = c->consensus.durable.term;
+	node->lead_start = c->term_end;
 	LWLockRelease(&node->state_lock);
 	SpinLockAcquire(&node->mutex);
 	node->apply_notify = c->term_end;
@@ -223,7 +224,8 @@ become_primary(Coordinator *c)
 
 /*
  * The gate of a new primary opens when all before its TERM record is applied, and
- * it has its lease.
+ * it has its lease, and commits wait for acknowledgements if the group's policy asks
+ * for them.
  */
 void
 coordinator_open_gate_if_ready(Coordinator *c)
@@ -235,7 +237,7 @@ coordinator_open_gate_if_ready(Coordinator *c)
 	SpinLockAcquire(&c->node->mutex);
 	applied = c->node->applied;
 	SpinLockRelease(&c->node->mutex);
-	if (applied < c->term_end)
+	if (applied < c->term_end || !coordinator_policy_holds(c))
 		return;
 	c->term_end = 0;
 	SpinLockAcquire(&c->node->mutex);

@@ -136,6 +136,7 @@ void
 coordinator_detach(Coordinator *c, const char *why)
 {
 	coordinator_stop_consensus(c);
+	coordinator_drop_sync_name(c);
 	c->control.intent = INTENT_DETACHED;
 	c->control.was_primary = false;
 	strlcpy(c->control.reason, why, BATON_REASON_LEN);

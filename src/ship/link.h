@@ -51,6 +51,8 @@ typedef struct ShipView
 	uint64		term;
 	uint32		lease_ms;		/* primary: what to ask for, 0 its own lease has lapsed */
 	StreamPos	committed;		/* primary: in `term`, 0 not known */
+	StreamPos	lead_start;		/* end of the TERM record of `term`, 0 not flushed yet */
+	bool		apply_wanted;	/* somebody waits for what is applied */
 	StreamTail	tail;
 } ShipView;
 
@@ -227,6 +229,9 @@ extern void link_heard(Link *link, uint64 term, uint64 sent_at, uint32 lease);
 extern void link_saw_term(Link *link, uint64 term, uint64 led_term);
 /* No answer for this long, in ms: the connection is given up. */
 extern int	link_answer_timeout(void);
+
+/* ack_publish.c */
+extern void ack_publish(Shipper *ship);
 
 /* link_sync.c */
 extern void link_sync_begin(Link *link);

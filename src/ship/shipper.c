@@ -23,7 +23,8 @@
  * We read the tail; each link that is OPEN reads the frame from the log and puts
  * an append into its pipeline.  The replica appends, flushes and answers; its
  * link publishes flushed and applied in PeerShared and wakes the coordinator if
- * that waits for it.  The applier over there moves on a moment later: the watch
+ * that waits for it.  The answers are counted (ack_publish.c), and when what the
+ * ack policy asks for has come, capture is woken and lets the commit go.  The applier over there moves on a moment later: the watch
  * call returns with the new applied position.
  *
  * A hand-over, as another.  The FAILOVER record goes out like any frame.  The
@@ -59,6 +60,8 @@
 #define STOP_MS			1500
 /* How often it is looked whether the coordinator still wants this process. */
 #define OUTLIVE_LOOK_MS	200
+/* How long after a commit under remote_apply the replicas tell each applied place at once. */
+#define APPLY_WANTED_MS	5000
 #define SHIPPER_NAP_MS	10000
 /* latch, postmaster, and two sockets per link */
 #define SHIPPER_EVENTS	(2 + 2 * CONSENSUS_MAX_MEMBERS)
@@ -207,6 +210,7 @@ shipper_look(Shipper *ship)
 	LWLockAcquire(&node->state_lock, LW_SHARED);
 	view->primary = node->state == NODE_PRIMARY;
 	view->term = node->term;
+	view->lead_start = view->primary && node->lead_term == node->term ? node->lead_start : 0;
 	changed = view->self != node->self;
 	view->self = node->self;
 	changed |= shipper_copy_membership(ship);
@@ -223,6 +227,8 @@ shipper_look(Shipper *ship)
 	view->committed = node->committed_term == view->term ? node->committed : 0;
 	SpinLockRelease(&node->mutex);
 	view->lease_ms = view->primary ? shipper_lease(node, view->now) : 0;
+	view->apply_wanted = view->peer_notify ||
+		boot_ms() < pg_atomic_read_u64(&node->apply_asked) + APPLY_WANTED_MS;
 
 	if (was_primary && !view->primary)
 		ship->watch_until = view->now + WATCH_AFTER_MS;
@@ -358,6 +364,8 @@ shipper_loop(Shipper *ship)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 		shipper_look(ship);
+		/* first: sessions wait for it */
+		ack_publish(ship);
 		wake_at = ship->view.now + SHIPPER_NAP_MS;
 		for (int i = 0; i < CONSENSUS_MAX_MEMBERS; i++)
 		{

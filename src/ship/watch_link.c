@@ -124,7 +124,7 @@ watch_ask(Link *link)
 	talk_lsn(&p, w->applied);
 	talk_text(&p, w->error);
 	talk_int4(&p, timeout_ms);
-	talk_int4(&p, view->peer_notify ? 0 : WATCH_SETTLE_MS);
+	talk_int4(&p, view->apply_wanted ? 0 : WATCH_SETTLE_MS);
 
 	PQclear(w->talk.result);
 	w->talk.result = NULL;
