@@ -7,6 +7,10 @@
  * and the session has its answer when a majority has acknowledged it.  Patience
  * ends after CHANGE_MS; a change that is in force by then stays so.
  *
+ * The ack policy is another matter: nobody's vote hangs on it, and it may have to be
+ * lifted just because nobody acknowledges.  The session has its answer when it is in
+ * force on this node.
+ *
  * A designation moves in two changes: first nobody is designated, so that both
  * voters are needed, and once that is committed the other one is.
  */
@@ -309,6 +313,14 @@ poll_turn(Coordinator *c)
 static void
 poll_commit(Coordinator *c)
 {
+	if (c->node->command.kind == COMMAND_SET_ACK_POLICY)
+	{
+		if (coordinator_policy_settled(c))
+			command_finish(c, true, 0, NULL, NULL, NULL);
+		else if (c->node->command.cancel)
+			refuse(c, "the call was cancelled; the change is made", NULL, "See baton.status.");
+		return;
+	}
 	if (c->control.membership_committed || c->forced_reign)
 	{
 		if (c->change.again)
@@ -316,7 +328,7 @@ poll_commit(Coordinator *c)
 			c->change.version = 0;
 			poll_turn(c);
 		}
-		else if (c->node->command.kind != COMMAND_SET_ACK_POLICY || coordinator_policy_settled(c))
+		else
 			command_finish(c, true, 0, NULL, NULL, NULL);
 		return;
 	}

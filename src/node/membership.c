@@ -178,6 +178,9 @@ coordinator_may_change_membership(Coordinator *c, const Membership *changed, Str
 		return false;
 	if (shrinks && c->forced_reign)
 		return true;
+	/* who counts stays as it is: a policy may have to be lifted when nobody acknowledges */
+	if (changed->count == m->count && same_voters(changed, m))
+		return true;
 	if (!c->control.membership_committed && !same_voters(changed, &c->control.membership_before))
 	{
 		*waits_for = c->membership_end;

@@ -180,7 +180,8 @@ $n1->thaw;
 $n2->run('select baton.start()');
 $n2->wait_state('primary');
 ok(eventually(sub { names($n2) =~ /baton/ }), 'start(): it is back');
-ok($n2->try("insert into t values (71, 'x')", seconds => 30)->{ok}, 'and commits are acknowledged');
+$r = $n2->try("insert into t values (71, 'x')", seconds => 30);
+ok($r->{ok}, 'and commits are acknowledged') or diag($r->{text});
 
 # ---- leave_group() ----
 caught_up($n2, $n1);
