@@ -30,7 +30,7 @@ TAP_TESTS = $(if $(wildcard test/t/*.pl),1)
 PROVE_TESTS = test/t/*.pl
 EXTRA_CLEAN = .build-flags
 
-SCRIPTED = help deps check demo demo-one-server bench torture
+SCRIPTED = help deps check demo demo-one-server bench torture sim sim-coverage sim-mutants
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
 .DEFAULT_GOAL := all
@@ -83,6 +83,9 @@ help:
 	@echo 'make check            build, install, all tests'
 	@echo 'make torture          three servers that are killed, frozen and cut off at random: 10 minutes;'
 	@echo '                      TORTURE_SECONDS=, TORTURE_SEED=, TORTURE_POLICY=none|one|majority|all'
+	@echo 'make sim              100,000 simulated schedules of the consensus core; SIM_RUNS=, SIM_SEED=, SIM_JOBS='
+	@echo 'make sim-coverage     the branches of the core that no schedule and no script takes'
+	@echo 'make sim-mutants      breaks the core on purpose: does the simulation notice?'
 	@echo 'make bench            the figures: failover gap, idle cost, memory'
 	@echo 'make deps             install what building and testing needs (Debian, Ubuntu)'
 	@echo 'make, make install, make installcheck, make clean: as in any PGXS extension'
@@ -105,4 +108,13 @@ torture:
 
 bench:
 	+@test/bench/run.sh
+
+sim:
+	+@$(MAKE) --no-print-directory -C test/sim sim
+
+sim-coverage:
+	+@$(MAKE) --no-print-directory -C test/sim coverage
+
+sim-mutants:
+	+@$(MAKE) --no-print-directory -C test/sim mutants
 endif

@@ -314,6 +314,7 @@ consensus_step(Consensus *c, const ConsensusEvent *e, ConsensusUpdate *u)
 {
 	Step		s = {c, e, u};
 	ConsensusRole role = c->role;
+	uint64_t	term = c->durable.term;
 
 	memset(u, 0, sizeof(*u));
 	c->log = e->log;
@@ -326,7 +327,8 @@ consensus_step(Consensus *c, const ConsensusEvent *e, ConsensusUpdate *u)
 		lease_renew(&s);
 	if (c->role != ROLE_UNKNOWN)
 		c->fetch_from = 0;
-	u->role_changed = c->role != role;
+	/* a reign that ends and another that begins in one step are a change too */
+	u->role_changed = c->role != role || (c->role == ROLE_PRIMARY && c->durable.term != term);
 	u->next_tick = next_tick(c);
 	u->lease_until = c->role == ROLE_PRIMARY ? c->lease_until : 0;
 	u->fetch_from = c->fetch_from;

@@ -205,7 +205,8 @@ campaign_tick(Step *s)
 /*
  * A refusal.  What it says about terms and primaries has been learned before.  A
  * primary that somebody hears ends the campaign; a promise that still runs does not,
- * for it soon will have run out.
+ * for it soon will have run out.  Whoever has more counts itself as a voter, even if
+ * it is none as far as this log goes: the change is in what is missing here.
  */
 static void
 vote_refused(Step *s, const ConsensusMessage *m)
@@ -220,8 +221,7 @@ vote_refused(Step *s, const ConsensusMessage *m)
 		return;
 	if (m->refusal == REFUSED_LEADER_ALIVE && m->leader != 0)
 		campaign_lost(s, REFUSED_LEADER_ALIVE);
-	else if (m->refusal == REFUSED_BEHIND && !m->stands &&
-			 quorum_votes(&c->members, m->from) && consensus_place_cmp(m->place, c->log) > 0)
+	else if (m->refusal == REFUSED_BEHIND && !m->stands && consensus_place_cmp(m->place, c->log) > 0)
 	{
 		campaign_lost(s, REFUSED_BEHIND);
 		fetch_begin(s, m);

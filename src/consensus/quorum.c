@@ -191,17 +191,37 @@ won_under(const Consensus *c, const ConsensusMembership *m)
 	return n >= consensus_majority(m);
 }
 
+/* Can nobody be elected under what was in force before without one of those who voted? */
+static bool
+votes_block(const Consensus *c)
+{
+	uint16_t	ids[CONSENSUS_MAX_MEMBERS] = {0};
+	int			n = 0;
+
+	for (int i = 0; i < c->members.count; i++)
+	{
+		if (c->votes[i])
+			ids[n++] = c->members.member[i].id;
+	}
+	return consensus_blocks(&c->before, ids, n);
+}
+
 /*
  * Do the votes collected by the campaign elect?  Majorities before and after a
  * change of one member have somebody in common, so the newest membership decides,
- * as in Raft; but where it makes one member enough, the one before must agree.
+ * as in Raft.  But where one member was enough before, it must be among them; and
+ * where one is enough now, the one before must agree.
  */
 bool
 quorum_won(const Consensus *c)
 {
 	if (!won_under(c, &c->members))
 		return false;
-	return !c->has_before || consensus_majority(&c->members) > 1 ||
+	if (!c->has_before)
+		return true;
+	if (!votes_block(c))
+		return false;
+	return consensus_majority(&c->members) > 1 ||
 		won_under(c, &c->before) || elects_alone(&c->before, c->self);
 }
 

@@ -361,7 +361,7 @@ coordinator_event(Coordinator *c, ConsensusEvent *e)
 		 LSN_FORMAT_ARGS(e->log.pos), consensus_role_name(before), consensus_role_name(c->consensus.role),
 		 u.outcome, u.n_messages);
 
-	left = before == ROLE_PRIMARY && c->consensus.role != ROLE_PRIMARY;
+	left = before == ROLE_PRIMARY && u.role_changed;
 	if (left)
 		note_end_of_reign(c);
 	if (u.persist || left)
@@ -388,7 +388,7 @@ coordinator_event(Coordinator *c, ConsensusEvent *e)
 
 	for (int i = 0; i < u.n_messages; i++)
 		node_send(node, &u.message[i]);
-	if (before != ROLE_PRIMARY && c->consensus.role == ROLE_PRIMARY)
+	if (u.role_changed && c->consensus.role == ROLE_PRIMARY)
 		become_primary(c);
 	else
 		coordinator_publish(c);

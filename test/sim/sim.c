@@ -1,14 +1,14 @@
 /*
  * sim.c - seeded schedules over the consensus core.
  *
- *   simulate --runs N [--seed FIRST]        N schedules
- *   simulate --seed N --trace               one schedule, told
- *   --mode transfer|promote|forced     instead of one that follows from the seed
+ *   simulate --runs N [--seed FIRST] [--jobs N]    N schedules
+ *   simulate --seed N --trace                      one schedule, told
+ *   --mode strict|designated|preferred|forced      instead of one that follows from the seed
+ *   --drift N           how far a clock's rate may be from true time's, of 3300;
+ *                       the default, 100, is what promises allow for
+ *   --first             end at the first failure
  *
- * A schedule is a long run of random actions (see actions[]) followed by a calm
- * time: all up, nothing lost, and, except in mode transfer, a person who promotes
- * somebody now and then while there is no primary.  In the calm a group must get
- * to one primary with everybody's log like its own, whatever was done to it before.
+ * A schedule is a time in which things break (act.c) followed by a calm (calm.c).
  */
 #include "world.h"
 
@@ -16,336 +16,83 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#define STEPS		3000
-#define CALM_STEPS	8000
+#define ROUGH_MS	6000
+#define MAX_FAILURES 10
+#define MAX_LOWER(elections)	(10 + (elections) / 50)
+
+typedef struct Options
+{
+	uint64_t	seed;
+	uint64_t	runs;
+	int			jobs;
+	int			mode;
+	bool		first;
+} Options;
+
+/* What a process has seen; goes through a pipe in one piece. */
+typedef struct Result
+{
+	unsigned	passed;
+	unsigned	failed;
+	Counts		counts;
+} Result;
 
 static World world;
 
-/* ---- actions: each does something to node i, if it can ---- */
-
-static void
-act_tick(World *w, int i)
-{
-	ConsensusEvent e = {0};
-
-	if (!w->node[i].up || w->node[i].next_tick == 0 || node_clock(w, i) < w->node[i].next_tick)
-		return;
-	e.type = EV_TICK;
-	node_step(w, i, &e);
-}
-
-static void
-act_time(World *w, int i)
-{
-	(void) i;
-	w->now += 1 + dice(w, !w->calm && chance(w, 40) ? 1500 : 60);
-}
-
-static void
-act_deliver(World *w, int i)
-{
-	(void) i;
-	deliver(w);
-}
+static const char *const mode_names[MODES] = {"strict", "designated", "preferred", "forced"};
 
 static bool
-leads(const World *w, int i)
+run(World *w, uint64_t seed, const Options *o)
 {
-	return w->node[i].up && w->node[i].core.role == ROLE_PRIMARY;
-}
+	WorldEvent	event;
+	uint64_t	end;
 
-static void
-act_ship(World *w, int i)
-{
-	for (int to = 0; leads(w, i) && to < w->n; to++)
-	{
-		if (to != i)
-			node_ship(w, i, to);
-	}
-}
-
-/* A client writes, if the gate lets it. */
-static void
-act_write(World *w, int i)
-{
-	Frame		f = {FRAME_DATA, 0, 0, 0, 0, 0};
-
-	if (leads(w, i) && w->node[i].gate_open && !w->node[i].core.transfer.active &&
-		w->node[i].disk.len < MAX_FRAMES / 2)
-		node_append(w, i, f);
-}
-
-/* Applies one frame; a primary that has applied its TERM record opens its gate. */
-static void
-act_apply(World *w, int i)
-{
-	Node	   *node = &w->node[i];
-	Disk	   *disk = &node->disk;
-
-	if (!node->up || node->core.role == ROLE_STOPPED)
-		return;
-	if (disk->applied < disk->len)
-	{
-		disk->applied++;
-		node->failover_seen = disk->log[disk->applied - 1].kind == FRAME_FAILOVER;
-	}
-	if (leads(w, i) && disk->applied == disk->len &&
-		log_place(disk).term == node->core.durable.term && !node->core.transfer.active)
-		node->gate_open = true;
-}
-
-static void
-act_failover_seen(World *w, int i)
-{
-	Node	   *node = &w->node[i];
-	const Frame *f = &node->disk.log[node->disk.applied > 0 ? node->disk.applied - 1 : 0];
-	ConsensusEvent e = {0};
-
-	if (!node->up || !node->failover_seen || f->target != i + 1 || !node->may_lead)
-		return;
-	node->failover_seen = false;
-	e.type = EV_FAILOVER_SEEN;
-	e.term = f->term;
-	e.leader = TERM_MEMBER(f->term);
-	e.target = f->target;
-	e.attempt = f->attempt;
-	node_step(w, i, &e);
-}
-
-static void
-act_failover(World *w, int i)
-{
-	Node	   *node = &w->node[i];
-	Frame		f = {FRAME_FAILOVER, 0, 0, 0, 0, 0};
-	ConsensusEvent e = {0};
-	int			target = (int) dice(w, (unsigned) w->n);
-
-	if (!leads(w, i) || !node->gate_open || node->core.transfer.active || target == i ||
-		w->members.member[target].type != CONSENSUS_ELECTABLE ||
-		node->disk.len >= MAX_FRAMES / 2)
-		return;
-	node->gate_open = false;
-	f.target = (uint16_t) (target + 1);
-	f.attempt = w->next_id + 1;
-	node_append(w, i, f);
-	if (!w->calm && chance(w, w->crash * 10))
-	{
-		node_crash(w, i, "behind its FAILOVER record");
-		return;
-	}
-	e.type = EV_FAILOVER_BEGIN;
-	e.target = f.target;
-	e.attempt = f.attempt;
-	e.deadline = node_clock(w, i) + 50 + dice(w, 1500);
-	trace(w, "node %d fails over to %d", i + 1, target + 1);
-	node_step(w, i, &e);
-}
-
-static void
-act_abandon(World *w, int i)
-{
-	ConsensusEvent e = {0};
-
-	if (!w->node[i].up || w->node[i].core.transfer.attempt == 0)
-		return;
-	e.type = EV_FAILOVER_ABANDON;
-	e.attempt = w->node[i].core.transfer.attempt;
-	node_step(w, i, &e);
-}
-
-static void
-act_crash(World *w, int i)
-{
-	if (w->node[i].up)
-		node_crash(w, i, "at rest");
-}
-
-static void
-act_start(World *w, int i)
-{
-	if (!w->node[i].up || w->node[i].core.role == ROLE_STOPPED)
-		node_start(w, i);
-}
-
-static void
-act_stop(World *w, int i)
-{
-	ConsensusEvent e = {0};
-
-	e.type = EV_STOP;
-	if (w->node[i].up)
-		node_step(w, i, &e);
-}
-
-static void
-act_cut(World *w, int i)
-{
-	int			to = (int) dice(w, (unsigned) w->n);
-
-	w->cut[i][to] = true;
-	if (chance(w, 700))
-		w->cut[to][i] = true;
-}
-
-static void
-act_heal(World *w, int i)
-{
-	(void) i;
-	memset(w->cut, 0, sizeof(w->cut));
-}
-
-static void
-act_may_lead(World *w, int i)
-{
-	w->node[i].may_lead = chance(w, 800);
-}
-
-static void
-act_promote(World *w, int i)
-{
-	ConsensusEvent e = {0};
-
-	if (!w->node[i].up || w->mode == MODE_TRANSFER)
-		return;
-	e.type = EV_PROMOTE;
-	e.force = w->mode == MODE_FORCED && !w->calm && chance(w, 300);
-	trace(w, "node %d is promoted%s", i + 1, e.force ? " by force" : "");
-	node_step(w, i, &e);
-}
-
-/* A rumour of a term, such as a handshake brings it. */
-static void
-act_rumour(World *w, int i)
-{
-	const Node *other = &w->node[dice(w, (unsigned) w->n)];
-	ConsensusEvent e = {0};
-
-	if (!w->node[i].up)
-		return;
-	e.type = EV_PEER_TERM;
-	e.term = other->disk.durable.term;
-	node_step(w, i, &e);
-}
-
-typedef struct Action
-{
-	void		(*act) (World *w, int i);
-	unsigned	weight;
-	bool		calm;			/* goes on in the calm */
-} Action;
-
-static const Action actions[] = {
-	{act_tick, 250, true},
-	{act_time, 120, true},
-	{act_deliver, 400, true},
-	{act_ship, 90, true},
-	{act_write, 40, true},
-	{act_apply, 120, true},
-	{act_failover_seen, 60, true},
-	{act_failover, 30, false},
-	{act_abandon, 1, false},
-	{act_crash, 4, false},
-	{act_start, 40, true},
-	{act_stop, 2, false},
-	{act_cut, 6, false},
-	{act_heal, 8, false},
-	{act_may_lead, 4, false},
-	{act_promote, 6, false},
-	{act_rumour, 3, false},
-};
-
-static void
-act(World *w)
-{
-	unsigned	total = 0;
-	unsigned	roll;
-	unsigned	k = 0;
-
-	for (unsigned j = 0; j < sizeof(actions) / sizeof(actions[0]); j++)
-		total += actions[j].weight;
-	for (roll = dice(w, total); roll >= actions[k].weight; k++)
-		roll -= actions[k].weight;
-	if (actions[k].calm || !w->calm)
-		actions[k].act(w, (int) dice(w, (unsigned) w->n));
-	check_world(w);
-}
-
-/* ---- the calm ---- */
-
-/* Everybody follows one primary, and has its log. */
-static bool
-settled(const World *w)
-{
-	int			primary = -1;
-
-	for (int i = 0; i < w->n; i++)
-	{
-		if (w->node[i].core.role == ROLE_PRIMARY)
-			primary = primary < 0 ? i : w->n;
-	}
-	if (primary < 0 || primary >= w->n || !w->node[primary].gate_open)
-		return false;
-	for (int i = 0; i < w->n; i++)
-	{
-		if (i != primary &&
-			(w->node[i].core.role != ROLE_REPLICA || w->node[i].core.leader != primary + 1 ||
-			 log_hash(&w->node[i].disk, w->node[i].disk.len) !=
-			 log_hash(&w->node[primary].disk, w->node[primary].disk.len)))
-			return false;
-	}
-	return true;
-}
-
-static bool
-somebody_leads(const World *w)
-{
-	for (int i = 0; i < w->n; i++)
-	{
-		if (leads(w, i))
-			return true;
-	}
-	return false;
-}
-
-static void
-calm_down(World *w)
-{
-	w->calm = true;
-	act_heal(w, 0);
-	trace(w, "calm");
-	for (int i = 0; i < w->n; i++)
-	{
-		w->node[i].may_lead = true;
-		act_start(w, i);
-	}
-	for (int k = 0; k < CALM_STEPS && w->failure[0] == '\0'; k++)
-	{
-		if (settled(w))
-			return;
-		act(w);
-		if (k % 400 == 399 && !somebody_leads(w))
-			act_promote(w, (int) dice(w, (unsigned) w->n));
-	}
-	fail(w, "the group does not come to rest");
-}
-
-/* ---- running ---- */
-
-static bool
-run(World *w, uint64_t seed, int mode)
-{
-	world_init(w, seed, mode);
-	for (int k = 0; k < STEPS && w->failure[0] == '\0'; k++)
-		act(w);
+	world_init(w, seed, o->mode);
+	end = MS(ROUGH_MS + dice(w, 2 * ROUGH_MS));
+	while (w->failure[0] == '\0' && w->now < end && next_event(w, &event))
+		run_event(w, &event);
 	if (w->failure[0] == '\0')
 		calm_down(w);
 	if (w->failure[0] != '\0')
-		printf("seed %llu (mode %d, %d nodes): %s; replay: ./simulate --seed %llu%s --trace\n",
-			   (unsigned long long) seed, (int) w->mode, w->n, w->failure,
-			   (unsigned long long) seed, mode < 0 ? "" : " and the same --mode");
+		printf("seed %llu (%s, %d nodes): %s; replay: ./simulate --seed %llu%s --trace\n",
+			   (unsigned long long) seed, mode_names[w->mode], w->n, w->failure,
+			   (unsigned long long) seed, o->mode < 0 ? "" : " and the same --mode");
 	return w->failure[0] == '\0';
+}
+
+static void
+add_counts(Counts *sum, const Counts *c)
+{
+	for (int k = 0; k <= OUTCOME_LEASE_LOST; k++)
+		sum->outcome[k] += c->outcome[k];
+	sum->steps += c->steps / 1000;
+	sum->changes += c->changes;
+	sum->fetches += c->fetches;
+	sum->copies += c->copies;
+	sum->frozen_open += c->frozen_open;
+	sum->acknowledged += c->acknowledged;
+	sum->excused += c->excused;
+	sum->elected_equal += c->elected_equal;
+	sum->elected_lower += c->elected_lower;
+	if (c->settle_ms > sum->settle_ms)
+		sum->settle_ms = c->settle_ms;
+}
+
+/* Every jobs-th seed, beginning with the job's. */
+static void
+run_job(const Options *o, int job, Result *r)
+{
+	for (uint64_t k = (uint64_t) job; k < o->runs && r->failed < (o->first ? 1 : MAX_FAILURES); k += (uint64_t) o->jobs)
+	{
+		if (run(&world, o->seed + k, o))
+			r->passed++;
+		else
+			r->failed++;
+		add_counts(&r->counts, &world.counts);
+	}
 }
 
 /* An assertion of the core failed: tell which schedule did it. */
@@ -362,60 +109,119 @@ on_abort(int sig)
 	raise(sig);
 }
 
+/* Forks a process per job, and adds up what they say; one that dies has failed once. */
+static void
+run_jobs(const Options *o, Result *sum)
+{
+	int			pipes[2];
+	Result		r;
+
+	if (pipe(pipes) != 0)
+		exit(2);
+	for (int job = 0; job < o->jobs; job++)
+	{
+		pid_t		pid = fork();
+
+		if (pid < 0)
+			exit(2);
+		if (pid > 0)
+			continue;
+		memset(&r, 0, sizeof(r));
+		run_job(o, job, &r);
+		fflush(stdout);
+		if (write(pipes[1], &r, sizeof(r)) != sizeof(r))
+			exit(2);
+		exit(0);
+	}
+	close(pipes[1]);
+	while (read(pipes[0], &r, sizeof(r)) == sizeof(r))
+	{
+		sum->passed += r.passed;
+		sum->failed += r.failed;
+		add_counts(&sum->counts, &r.counts);
+	}
+	for (int status; wait(&status) > 0;)
+		sum->failed += status != 0;
+}
+
+static void
+print_result(const Result *r)
+{
+	static const char *const names[] = {"", "elected", "resumed", "forced", "transferred",
+	"handed over", "stepped down", "attempts void", "campaigns lost", "leases lost"};
+	const Counts *c = &r->counts;
+
+	for (int k = 1; k <= OUTCOME_LEASE_LOST; k++)
+		printf("%s %u, ", names[k], c->outcome[k]);
+	printf("changes of members %u, frames fetched %u, copies %u, frozen with an open gate %u, "
+		   "acknowledged %u, elections among equals %u, of these not by priority %u, "
+		   "no majority in the calm %u, longest way to rest %u ms\n",
+		   c->changes, c->fetches, c->copies, c->frozen_open, c->acknowledged, c->elected_equal,
+		   c->elected_lower, c->excused, c->settle_ms);
+	printf("%u passed, %u failed\n", r->passed, r->failed);
+}
+
 static int
 mode_number(const char *name)
 {
-	static const char *const names[MODES] = {"transfer", "promote", "forced"};
-
 	for (int i = 0; i < MODES; i++)
 	{
-		if (strcmp(names[i], name) == 0)
+		if (strcmp(mode_names[i], name) == 0)
 			return i;
 	}
 	fprintf(stderr, "unknown mode %s\n", name);
 	exit(2);
 }
 
+static void
+parse(int argc, char **argv, Options *o)
+{
+	for (int i = 1; i < argc; i++)
+	{
+		bool		more = i + 1 < argc;
+
+		if (strcmp(argv[i], "--trace") == 0)
+			world.trace = true;
+		else if (strcmp(argv[i], "--first") == 0)
+			o->first = true;
+		else if (strcmp(argv[i], "--seed") == 0 && more)
+			o->seed = strtoull(argv[++i], NULL, 10);
+		else if (strcmp(argv[i], "--runs") == 0 && more)
+			o->runs = strtoull(argv[++i], NULL, 10);
+		else if (strcmp(argv[i], "--jobs") == 0 && more)
+			o->jobs = atoi(argv[++i]);
+		else if (strcmp(argv[i], "--drift") == 0 && more)
+			world.drift = (unsigned) atoi(argv[++i]);
+		else if (strcmp(argv[i], "--mode") == 0 && more)
+			o->mode = mode_number(argv[++i]);
+		else
+		{
+			fprintf(stderr, "usage: simulate [--seed N] [--runs N] [--jobs N] [--drift N] [--first] "
+					"[--mode strict|designated|preferred|forced] [--trace]\n");
+			exit(2);
+		}
+	}
+}
+
 int
 main(int argc, char **argv)
 {
-	static const char *const outcome_names[] = {"none", "elected", "resumed", "forced",
-	"transferred", "handed over", "stepped down", "attempt void", "lost"};
-	uint64_t	seed = 1;
-	uint64_t	runs = 0;
-	int			mode = -1;
-	unsigned	passed = 0;
-	unsigned	failed = 0;
-	unsigned	outcomes[OUTCOME_LOST + 1] = {0};
+	Options		o = {1, 1, 1, -1, false};
+	Result		sum;
 
-	for (int i = 1; i < argc; i++)
-	{
-		if (strcmp(argv[i], "--trace") == 0)
-			world.trace = true;
-		else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc)
-			seed = strtoull(argv[++i], NULL, 10);
-		else if (strcmp(argv[i], "--runs") == 0 && i + 1 < argc)
-			runs = strtoull(argv[++i], NULL, 10);
-		else if (strcmp(argv[i], "--mode") == 0 && i + 1 < argc)
-			mode = mode_number(argv[++i]);
-		else
-		{
-			fprintf(stderr, "usage: simulate [--seed N] [--runs N] [--mode transfer|promote|forced] [--trace]\n");
-			return 2;
-		}
-	}
+	memset(&sum, 0, sizeof(sum));
+	world.drift = RATE_DRIFT;
+	parse(argc, argv, &o);
 	signal(SIGABRT, on_abort);
-	for (uint64_t k = 0; k < (runs > 0 ? runs : 1) && failed < 10; k++)
+	if (o.jobs > 1)
+		run_jobs(&o, &sum);
+	else
+		run_job(&o, 0, &sum);
+	if (sum.counts.elected_lower > MAX_LOWER(sum.counts.elected_equal))
 	{
-		if (run(&world, seed + k, mode))
-			passed++;
-		else
-			failed++;
-		for (int o = 1; o <= OUTCOME_LOST; o++)
-			outcomes[o] += world.outcomes[o];
+		printf("too many are elected against their priority\n");
+		sum.failed++;
 	}
-	for (int o = 1; o <= OUTCOME_LOST; o++)
-		printf("%s %u%s", outcome_names[o], outcomes[o], o < OUTCOME_LOST ? ", " : "\n");
-	printf("%u passed, %u failed\n", passed, failed);
-	return failed > 0;
+	print_result(&sum);
+	return sum.failed > 0;
 }
