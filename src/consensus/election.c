@@ -196,6 +196,12 @@ campaign_tick(Step *s)
 			durable_set(s, c->campaign_term, c->self);
 		become_primary(s, c->campaign == CAMPAIGN_RESUME ? OUTCOME_RESUMED : OUTCOME_ELECTED);
 	}
+	else if (c->campaign == CAMPAIGN_RESUME && c->campaign_voting && !c->campaign_blocked)
+	{
+		/* slow answers: the votes that are here count on */
+		c->campaign_start = s->e->now;
+		campaign_ask(s);
+	}
 	else if (c->campaign == CAMPAIGN_RESUME)
 		campaign_begin(s, CAMPAIGN_RESUME);
 	else
