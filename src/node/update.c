@@ -255,7 +255,7 @@ report(Coordinator *c, const ConsensusUpdate *u, ConsensusRole before)
 	{
 		case OUTCOME_LEASE_LOST:
 			coordinator_note(c, "lease lost", "%s; this node takes no more writes",
-							 c->lease_reason[0] ? c->lease_reason : "the lease of this node could not be had");
+							 c->lease_reason);
 			failover_aborted_by_stepdown(c, "this node has lost its lease");
 			break;
 		case OUTCOME_STEPPED_DOWN:
@@ -411,6 +411,7 @@ coordinator_init_consensus(Coordinator *c)
 
 	membership_voters(&c->control.membership, &voters);
 	consensus_init(&c->consensus, c->control.self, &c->control.durable, &voters, &config);
+	coordinator_publish_promise(c);
 }
 
 /*

@@ -10,8 +10,10 @@ use BatonCluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+# The lease is so long that a primary outlives the loss of all its links.
 my ($n1, $n2, $n3) = BatonCluster->group(3, proxied => 1, conf => <<'CONF', before => <<'SQL');
 baton.reconnect_max_delay = 1s
+baton.election_timeout = 60s
 CONF
 create table writer_probe(id bigint primary key);
 create table t(id int primary key, v text);
