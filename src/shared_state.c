@@ -326,6 +326,23 @@ node_tell_membership(NodeShared *node, uint64 term, const Membership *m, const M
 	return id;
 }
 
+void
+node_note(NodeShared *node, const char *kind, const char *fmt,...)
+{
+	NodeNote	note;
+	va_list		args;
+
+	strlcpy(note.kind, kind, sizeof(note.kind));
+	va_start(args, fmt);
+	vsnprintf(note.detail, sizeof(note.detail), fmt, args);
+	va_end(args);
+	SpinLockAcquire(&node->mutex);
+	if (node->n_notes < BATON_MAX_NOTES)
+		node->notes[node->n_notes++] = note;
+	SpinLockRelease(&node->mutex);
+	node_wake(node, WORKER_COORDINATOR);
+}
+
 PeerShared *
 node_peer(NodeShared *node, uint16 id)
 {

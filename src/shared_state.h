@@ -116,6 +116,9 @@ typedef struct PeerShared
 	char		error[BATON_ERROR_LEN];	/* last error, "" none */
 	char		apply_error[BATON_ERROR_LEN];	/* peer's apply error as last reported, "" none */
 
+	ConsensusPlace mark;		/* the last place it has acknowledged, as the control file has it, 0
+								 * none; coordinator writes */
+
 	bool		knocked;		/* it has sent us a message, so it is there: connect without a
 								 * pause; spinlock */
 
@@ -198,6 +201,15 @@ typedef struct MembershipOffer	/* node->offered; lock: state_lock */
 	Membership	before;
 } MembershipOffer;
 
+/* Notes for baton.events from processes that are not the coordinator. */
+#define BATON_MAX_NOTES	8
+
+typedef struct NodeNote
+{
+	char		kind[32];
+	char		detail[BATON_ERROR_LEN];
+} NodeNote;
+
 /* ---- one node ---- */
 
 typedef struct NodeShared
@@ -272,6 +284,8 @@ typedef struct NodeShared
 	CopyShared	copy;			/* progress and requests of the copy worker, spinlock */
 
 	/* ---- applier: applier writes, spinlock ---- */
+	bool		arbiter;		/* coordinator sets: there are no tables, what is flushed counts as
+								 * applied */
 	bool		applier_running;
 	StreamPos	applied;		/* all before it is in the tables, and visible */
 	StreamPos	apply_keep;		/* frames from here on may be needed by a restarted applier */
@@ -356,6 +370,10 @@ typedef struct NodeShared
 	int			inbox_len;
 	ConsensusMessage inbox[BATON_INBOX_SIZE];
 
+	/* ---- notes for the coordinator: spinlock ---- */
+	int			n_notes;
+	NodeNote	notes[BATON_MAX_NOTES];
+
 	/* ---- commands ---- */
 	LWLock		command_lock;
 	CommandShared command;
@@ -438,6 +456,8 @@ extern void node_log_directory(NodeShared *node, char *out, size_t size);	/* <di
  * oldest: every request is repeated by its sender. */
 extern void node_post(NodeShared *node, const ConsensusMessage *m);
 extern void node_send(NodeShared *node, const ConsensusMessage *m);
+/* Have the coordinator note an event; too many at once are left out. */
+extern void node_note(NodeShared *node, const char *kind, const char *fmt,...) pg_attribute_printf(3, 4);
 /* Take all messages for a peer out of its outbox; returns how many. */
 extern int	node_take_outbox(NodeShared *node, uint16 peer, ConsensusMessage *out, int max);
 /* A membership was seen, by handshake or in the stream: a newer one is adopted by the

@@ -51,15 +51,37 @@ RETURNS void AS 'MODULE_PATHNAME', 'baton_set_ack_policy' LANGUAGE C VOLATILE PA
 COMMENT ON FUNCTION baton.set_ack_policy(text) IS
 'on the primary: what commits wait for, none, one, majority or all';
 
+CREATE FUNCTION baton.set_designated(name text)
+RETURNS void AS 'MODULE_PATHNAME', 'baton_set_designated' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION baton.set_designated(text) IS
+'on the primary of a group of two voters: this one alone is a quorum; NULL for the strict rule';
+
+CREATE FUNCTION baton.set_preferred(name text)
+RETURNS void AS 'MODULE_PATHNAME', 'baton_set_preferred' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION baton.set_preferred(text) IS
+'on the primary of a group of two voters: either goes on alone, and this one leads when it returns; NULL for the strict rule';
+
+CREATE FUNCTION baton.pause()
+RETURNS void AS 'MODULE_PATHNAME', 'baton_pause' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION baton.pause() IS
+'no member stands for election by itself, until resume() or promote()';
+
+CREATE FUNCTION baton.resume()
+RETURNS void AS 'MODULE_PATHNAME', 'baton_resume' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION baton.resume() IS 'members stand for election by themselves again';
+
 -- Behind the views
 CREATE FUNCTION baton.node_status(OUT group_name text, OUT group_id uuid, OUT node_id integer,
     OUT node_name text, OUT state text, OUT term bigint, OUT primary_name text, OUT gate text,
     OUT log_start pg_lsn, OUT log_end pg_lsn, OUT applied pg_lsn, OUT captured_lsn pg_lsn,
-    OUT apply_error text, OUT log_error text, OUT reason text, OUT ack_policy text)
+    OUT apply_error text, OUT log_error text, OUT reason text, OUT ack_policy text,
+    OUT type text, OUT rule text, OUT rule_member text, OUT paused boolean,
+    OUT members_committed boolean)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'baton_status' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
 CREATE FUNCTION baton.node_list(OUT node_id integer, OUT node_name text, OUT type text,
-    OUT priority integer, OUT state text, OUT joining boolean, OUT is_self boolean, OUT conninfo text)
+    OUT priority integer, OUT state text, OUT joining boolean, OUT is_self boolean, OUT conninfo text,
+    OUT detached boolean, OUT rule text, OUT acknowledged pg_lsn)
 RETURNS SETOF record AS 'MODULE_PATHNAME', 'baton_nodes' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 
 CREATE VIEW baton.status AS SELECT * FROM baton.node_status();
@@ -74,9 +96,12 @@ CREATE FUNCTION baton_rpc.describe(OUT group_name text, OUT group_id uuid, OUT n
     OUT clock_us bigint)
 RETURNS record AS 'MODULE_PATHNAME', 'baton_rpc_describe' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 CREATE FUNCTION baton_rpc.add_member(name text, conninfo text, type text, priority integer,
+    incarnation bigint,
     OUT node_id integer, OUT membership bytea)
 RETURNS record AS 'MODULE_PATHNAME', 'baton_rpc_add_member' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 CREATE FUNCTION baton_rpc.remove_member(node_id integer)
 RETURNS void AS 'MODULE_PATHNAME', 'baton_rpc_remove_member' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 CREATE FUNCTION baton_rpc.ack_obstacle()
 RETURNS text[] AS 'MODULE_PATHNAME', 'baton_rpc_ack_obstacle' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+CREATE FUNCTION baton_rpc.set_paused(paused boolean)
+RETURNS void AS 'MODULE_PATHNAME', 'baton_rpc_set_paused' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;

@@ -203,6 +203,7 @@ baton_create_group(PG_FUNCTION_ARGS)
 	me->voter.id = 1;
 	me->voter.type = CONSENSUS_ELECTABLE;
 	me->voter.priority = priority;
+	me->incarnation = control->incarnation;
 	strlcpy(me->name, name, BATON_NAME_LEN);
 	strlcpy(me->conninfo, conninfo, BATON_CONNINFO_LEN);
 
@@ -246,7 +247,8 @@ become_member(NodeShared *node, const GroupInfo *group, const char *name,
 			  const char *conninfo, uint8 type, int32 priority)
 {
 	ControlData *control = new_control();
-	uint16		id = member_add(group, name, conninfo, type, priority, &control->membership);
+	uint16		id = member_add(group, name, conninfo, type, priority, control->incarnation,
+									&control->membership);
 
 	control->membership_committed = true;
 	memcpy(control->group_id, group->group_id, sizeof(control->group_id));
@@ -273,7 +275,7 @@ become_member(NodeShared *node, const GroupInfo *group, const char *name,
  *                  type text, priority int) returns integer
  *
  * Makes this empty database a replica of the group that the member at
- * member_conninfo belongs to.  Returns the new node's member id once the group
+ * member_conninfo belongs to, or its arbiter, which has no tables.  Returns the new node's member id once the group
  * knows it; the initial copy goes on in the background, see baton.stat_copy.
  *
  * Errors: see preflight.c and member_client.c; ERRCODE_DUPLICATE_OBJECT for a

@@ -160,7 +160,7 @@ member_ack_obstacle(const char *conninfo, char **detail, char **hint, char *err,
 
 /* Raise the primary's answer as our own error. */
 static void
-raise_answer(PeerConn *peer, const char *err)
+raise_answer(PeerConn *peer, const char *what, const char *err)
 {
 	char	   *state = pstrdup(peer->sqlstate);
 	char	   *hint = pstrdup(peer->hint);
@@ -170,13 +170,13 @@ raise_answer(PeerConn *peer, const char *err)
 			(errcode(strlen(state) == 5 ?
 					 MAKE_SQLSTATE(state[0], state[1], state[2], state[3], state[4]) :
 					 ERRCODE_CONNECTION_EXCEPTION),
-			 errmsg("the primary did not add this node: %s", err),
+			 errmsg("%s: %s", what, err),
 			 hint[0] ? errhint("%s", hint) : 0));
 }
 
 uint16
 member_add(const GroupInfo *g, const char *name, const char *conninfo,
-		   uint8 type, int32 priority, Membership *membership)
+		   uint8 type, int32 priority, uint64 incarnation, Membership *membership)
 {
 	char		err[BATON_ERROR_LEN];
 	const char *values[7];
@@ -196,11 +196,12 @@ member_add(const GroupInfo *g, const char *name, const char *conninfo,
 	values[1] = conninfo;
 	values[2] = api_type_name(type);
 	values[3] = psprintf("%d", priority);
+	values[4] = psprintf(INT64_FORMAT, (int64) incarnation);
 	res = peer_query(peer, ASK_MS,
-					 "SELECT node_id, membership FROM baton_rpc.add_member($1, $2, $3, $4::integer)",
-					 4, NULL, values, NULL, NULL, 0, err, sizeof(err));
+					 "SELECT node_id, membership FROM baton_rpc.add_member($1, $2, $3, $4::integer, $5::bigint)",
+					 5, NULL, values, NULL, NULL, 0, err, sizeof(err));
 	if (res == NULL)
-		raise_answer(peer, err);
+		raise_answer(peer, "the primary did not add this node", err);
 	id = (uint16) atoi(PQgetvalue(res, 0, 0));
 	bytes = PQunescapeBytea((unsigned char *) PQgetvalue(res, 0, 1), &len);
 	ok = bytes != NULL && membership_decode((char *) bytes, len, membership);
@@ -258,4 +259,22 @@ member_remove_or_explain(const char *primary, uint16 id, bool force)
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("no primary is known that could be told to forget this node"),
 			 errhint("baton.leave_group(force => true) leaves all the same; call baton.remove_node() on the primary afterwards.")));
+}
+
+void
+member_set_paused(const char *conninfo, bool paused)
+{
+	char		err[BATON_ERROR_LEN];
+	const char *values[1] = {paused ? "true" : "false"};
+	PeerConn   *peer = peer_connect(conninfo, 0, err, sizeof(err));
+
+	if (peer == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_EXCEPTION),
+				 errmsg("the primary cannot be reached"),
+				 errdetail("%s", err)));
+	if (peer_query(peer, ASK_MS, "SELECT baton_rpc.set_paused($1::boolean)",
+				   1, NULL, values, NULL, NULL, 0, err, sizeof(err)) == NULL)
+		raise_answer(peer, "the primary did not tell the group", err);
+	peer_close(peer);
 }

@@ -55,7 +55,8 @@ extern int	member_ack_obstacle(const char *conninfo, char **detail, char **hint,
  * what the primary answers.
  */
 extern uint16 member_add(const GroupInfo *group, const char *name, const char *conninfo,
-						 uint8 type, int32 priority, Membership *membership);
+						 uint8 type, int32 priority, uint64 incarnation,
+						 Membership *membership);
 
 /* Have the primary at conninfo forget a member; reports a failure at elevel. */
 extern bool member_remove(const char *conninfo, uint16 id, int elevel);
@@ -65,5 +66,11 @@ extern bool member_remove(const char *conninfo, uint16 id, int elevel);
  * ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, or warns with force.
  */
 extern void member_remove_or_explain(const char *primary, uint16 id, bool force);
+
+/*
+ * Have the primary at conninfo stop or allow elections by themselves.  Raises what it
+ * answers, or ERRCODE_CONNECTION_EXCEPTION.
+ */
+extern void member_set_paused(const char *conninfo, bool paused);
 
 #endif							/* BATON_MEMBER_CLIENT_H */

@@ -216,10 +216,12 @@ api_type_parse(const char *name)
 		return CONSENSUS_ELECTABLE;
 	if (name != NULL && strcmp(name, "secondary") == 0)
 		return CONSENSUS_SECONDARY;
+	if (name != NULL && strcmp(name, "arbiter") == 0)
+		return CONSENSUS_ARBITER;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid node type: \"%s\"", name ? name : "null"),
-			 errhint("Node types are \"electable\" and \"secondary\".")));
+			 errhint("Node types are \"electable\", \"secondary\" and \"arbiter\".")));
 	return 0;					/* not reached */
 }
 

@@ -1,10 +1,11 @@
 /*
  * rpc_member.c - what members ask each other outside the stream: who are you,
- * take this node in, forget that one.  And the SQL functions that change members.
+ * take this node in, forget that one.
  */
 #include "api/api.h"
 
 #include "access/xlog.h"
+#include "api/members.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -16,8 +17,7 @@
 PG_FUNCTION_INFO_V1(baton_rpc_describe);
 PG_FUNCTION_INFO_V1(baton_rpc_add_member);
 PG_FUNCTION_INFO_V1(baton_rpc_remove_member);
-PG_FUNCTION_INFO_V1(baton_remove_node);
-PG_FUNCTION_INFO_V1(baton_set_priority);
+PG_FUNCTION_INFO_V1(baton_rpc_set_paused);
 
 static Datum
 uuid_datum(const uint8 *bytes)
@@ -108,7 +108,8 @@ membership_datum(NodeShared *node)
 }
 
 /*
- * baton_rpc.add_member(name text, conninfo text, type text, priority integer)
+ * baton_rpc.add_member(name text, conninfo text, type text, priority integer,
+ *						incarnation bigint)
  *   returns record (node_id integer, membership bytea)
  *
  * On the primary: a new node joins.  Errors: ERRCODE_DUPLICATE_OBJECT for a
@@ -134,8 +135,11 @@ baton_rpc_add_member(PG_FUNCTION_ARGS)
 	strlcpy(cmd->member.name, name, BATON_NAME_LEN);
 	strlcpy(cmd->member.conninfo, conninfo, BATON_CONNINFO_LEN);
 	cmd->member.voter.type = api_type_parse(api_text(fcinfo, 2));
-	cmd->member.voter.priority = PG_GETARG_INT32(3);
-	preflight_priority(cmd->member.voter.priority);
+	preflight_priority(PG_GETARG_INT32(3));
+	/* nobody else ever leads */
+	if (cmd->member.voter.type == CONSENSUS_ELECTABLE)
+		cmd->member.voter.priority = PG_GETARG_INT32(3);
+	cmd->member.incarnation = (uint64) PG_GETARG_INT64(4);
 	command_run(node, cmd, NULL);
 	command_raise(cmd);
 
@@ -146,84 +150,18 @@ baton_rpc_add_member(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
-static void
-remove_member(NodeShared *node, uint16 id)
-{
-	CommandShared *cmd = palloc0(sizeof(CommandShared));
-
-	cmd->kind = COMMAND_REMOVE_MEMBER;
-	cmd->target = id;
-	command_run(node, cmd, NULL);
-	command_raise(cmd);
-}
-
 /* baton_rpc.remove_member(node_id integer) returns void: on the primary. */
 Datum
 baton_rpc_remove_member(PG_FUNCTION_ARGS)
 {
-	remove_member(rpc_enter(), (uint16) PG_GETARG_INT32(0));
+	members_remove(rpc_enter(), (uint16) PG_GETARG_INT32(0));
 	PG_RETURN_VOID();
 }
 
-/* Member by name, or ERRCODE_UNDEFINED_OBJECT. */
-static Member
-named_member(NodeShared *node, const char *name)
-{
-	Member	   *found;
-	Member		copy = {{0}};
-
-	LWLockAcquire(&node->state_lock, LW_SHARED);
-	found = name ? membership_find_name(&node->membership, name) : NULL;
-	if (found != NULL)
-		copy = *found;
-	LWLockRelease(&node->state_lock);
-	if (found == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("the group has no node named \"%s\"", name ? name : "null"),
-				 errhint("See baton.nodes for the members.")));
-	return copy;
-}
-
-/*
- * baton.remove_node(name text) returns void
- *
- * On the primary: the group forgets another member.  Errors:
- * ERRCODE_UNDEFINED_OBJECT, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE.
- */
+/* baton_rpc.set_paused(paused boolean) returns void: on the primary. */
 Datum
-baton_remove_node(PG_FUNCTION_ARGS)
+baton_rpc_set_paused(PG_FUNCTION_ARGS)
 {
-	NodeShared *node = node_mine_or_error();
-
-	api_require_no_transaction("baton.remove_node()");
-	remove_member(node, named_member(node, api_text(fcinfo, 0)).voter.id);
-	PG_RETURN_VOID();
-}
-
-/*
- * baton.set_priority(name text, priority integer) returns void
- *
- * On the primary: 0 never leads, higher is preferred.  Errors:
- * ERRCODE_UNDEFINED_OBJECT, ERRCODE_INVALID_PARAMETER_VALUE,
- * ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE.
- */
-Datum
-baton_set_priority(PG_FUNCTION_ARGS)
-{
-	NodeShared *node = node_mine_or_error();
-	CommandShared *cmd = palloc0(sizeof(CommandShared));
-
-	api_require_no_transaction("baton.set_priority()");
-	if (PG_ARGISNULL(1))
-		ereport(ERROR,
-				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("priority must not be null")));
-	preflight_priority(PG_GETARG_INT32(1));
-	cmd->kind = COMMAND_CHANGE_MEMBER;
-	cmd->member = named_member(node, api_text(fcinfo, 0));
-	cmd->member.voter.priority = PG_GETARG_INT32(1);
-	command_run(node, cmd, NULL);
-	command_raise(cmd);
+	members_set_paused(rpc_enter(), PG_GETARG_BOOL(0));
 	PG_RETURN_VOID();
 }

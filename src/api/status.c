@@ -20,6 +20,29 @@ text_or_null(const char *s, bool *isnull)
 	return *isnull ? (Datum) 0 : CStringGetTextDatum(s);
 }
 
+static const char *
+rule_name(uint8 rule)
+{
+	return rule == RULE_DESIGNATED ? "designated" : rule == RULE_PREFERRED ? "preferred" : "strict";
+}
+
+static void
+status_group(NodeShared *node, Datum *v, bool *n)
+{
+	Member	   *me;
+	Member	   *one;
+
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	me = membership_find(&node->membership, node->self);
+	one = membership_find(&node->membership, node->membership.designated);
+	v[16] = text_or_null(me ? api_type_name(me->voter.type) : NULL, &n[16]);
+	v[17] = CStringGetTextDatum(rule_name(node->membership.rule));
+	v[18] = text_or_null(one ? one->name : NULL, &n[18]);
+	v[19] = BoolGetDatum(node->membership.paused);
+	v[20] = BoolGetDatum(node->membership_committed);
+	LWLockRelease(&node->state_lock);
+}
+
 static void
 status_identity(NodeShared *node, Datum *v, bool *n)
 {
@@ -83,8 +106,8 @@ baton_status(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	NodeShared *node;
-	Datum		values[16];
-	bool		nulls[16] = {false};
+	Datum		values[21];
+	bool		nulls[21] = {false};
 
 	baton_require_preloaded();
 	InitMaterializedSRF(fcinfo, 0);
@@ -93,6 +116,7 @@ baton_status(PG_FUNCTION_ARGS)
 		return (Datum) 0;
 	status_identity(node, values, nulls);
 	status_positions(node, values, nulls);
+	status_group(node, values, nulls);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	return (Datum) 0;
 }
@@ -122,6 +146,25 @@ seen_state(NodeShared *node, const Member *m, const Membership *all, uint16 self
 }
 
 /*
+ * Up to where a member has acknowledged the stream, as far as this node knows: its
+ * own place, and on a primary that of the others; 0 not known.
+ */
+static StreamPos
+acknowledged(NodeShared *node, uint16 id, uint16 self)
+{
+	PeerShared *peer;
+	StreamPos	pos;
+
+	if (id == self)
+		return node_log_tail(node).flushed;
+	LWLockAcquire(&node->peer_lock, LW_SHARED);
+	peer = node_peer(node, id);
+	pos = peer == NULL ? 0 : peer->stream_term != 0 ? peer->flushed : peer->mark.pos;
+	LWLockRelease(&node->peer_lock);
+	return pos;
+}
+
+/*
  * baton.node_list(): one row per member; see the view baton.nodes.
  */
 Datum
@@ -147,8 +190,8 @@ baton_nodes(PG_FUNCTION_ARGS)
 	for (int i = 0; i < m->count; i++)
 	{
 		const Member *member = &m->members[i];
-		Datum		v[8];
-		bool		n[8] = {false};
+		Datum		v[11];
+		bool		n[11] = {false};
 
 		v[0] = Int32GetDatum(member->voter.id);
 		v[1] = CStringGetTextDatum(member->name);
@@ -158,6 +201,10 @@ baton_nodes(PG_FUNCTION_ARGS)
 		v[5] = BoolGetDatum(member->voter.joining != 0);
 		v[6] = BoolGetDatum(member->voter.id == self);
 		v[7] = CStringGetTextDatum(api_conninfo_public(member->conninfo));
+		v[8] = BoolGetDatum(member->voter.detached != 0);
+		v[9] = text_or_null(m->designated == member->voter.id ? rule_name(m->rule) : NULL, &n[9]);
+		v[10] = LSNGetDatum(acknowledged(node, member->voter.id, self));
+		n[10] = DatumGetLSN(v[10]) == 0;
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, v, n);
 	}
 	return (Datum) 0;

@@ -39,6 +39,7 @@ typedef struct CopyContext
 	char		directory[MAXPGPATH];	/* <node directory>/copy, absolute */
 	char		dump[MAXPGPATH];		/* this attempt's dump in it */
 	char		services[MAXPGPATH];	/* this attempt's service file in it */
+	bool		arbiter;		/* there are no tables: the log is all */
 	MemoryContext attempt_context;		/* everything of one attempt */
 	int			attempt;
 	bool		replaces;		/* the database holds data that stays until the new is complete */

@@ -24,6 +24,8 @@
  *	 finish        the control file says INTENT_ACTIVE, apply from P0, and: commits of
  *				   this member in this term that begin before L are in the tables
  *
+ * An arbiter takes the log only, from P0 on, and finishes.
+ *
  * Why nothing is lost or doubled.  Let X be a transaction of the primary, its
  * commit record beginning at C.  C < L: the snapshot sees X, so its rows are in the
  * dump, and the applier skips it.  C >= L: the dump has nothing of it; X is
@@ -151,8 +153,9 @@ clean_up(CopyContext *ctx)
 
 	SpinLockAcquire(&ctx->node->mutex);
 	ctx->replaces = ctx->node->copy.replaces;
+	ctx->arbiter = ctx->node->arbiter;
 	SpinLockRelease(&ctx->node->mutex);
-	if (ctx->replaces)
+	if (ctx->replaces && !ctx->arbiter)
 		copy_clean_server(ctx);
 	else if (interrupted)
 	{
@@ -216,12 +219,26 @@ finish(CopyContext *ctx)
 	request.copy_source = ctx->source_id;
 	request.copy_term = ctx->term;
 	request.copy_lsn = ctx->copy_lsn;
-	capture_slot_name(ctx->node, request.slot_name);
+	if (!ctx->arbiter)
+		capture_slot_name(ctx->node, request.slot_name);
 	/* a record behind all that the copy has written: flushed, it flushes them */
 	request.own_floor = baton_log_marker("baton");
 	XLogFlush(request.own_floor);
 	clear_token(ctx);
 	copy_request(ctx->node, &request);
+}
+
+/*
+ * An arbiter has no tables: its log begins where a copy's would, and that is all.
+ */
+static void
+join_arbiter(CopyContext *ctx)
+{
+	copy_source_connect(ctx);
+	copy_source_start(ctx);
+	copy_log_start(ctx);
+	copy_source_release(ctx);
+	finish(ctx);
 }
 
 static void
@@ -233,6 +250,11 @@ attempt(CopyContext *ctx)
 	clean_up(ctx);
 	copy_log_stop(ctx);
 	name_files(ctx);
+	if (ctx->arbiter)
+	{
+		join_arbiter(ctx);
+		return;
+	}
 
 	fetch(ctx);
 	copy_source_release(ctx);

@@ -58,7 +58,8 @@ run_start(Coordinator *c)
 		done(c);
 		return;
 	}
-	if (c->control.slot_name[0] == '\0' || !capture_slot_exists(c->node))
+	if (!coordinator_is_arbiter(c) &&
+		(c->control.slot_name[0] == '\0' || !capture_slot_exists(c->node)))
 	{
 		refuse(c, "this node cannot start: its replication slot is missing",
 			   "Call baton.leave_group() and join the group again.");

@@ -309,7 +309,8 @@ make_first_slot(Coordinator *c)
 	char		name[NAMEDATALEN];
 	char		err[BATON_ERROR_LEN];
 
-	if (c->control.slot_name[0] != '\0' || c->control.intent != INTENT_ACTIVE)
+	if (c->control.slot_name[0] != '\0' || c->control.intent != INTENT_ACTIVE ||
+		coordinator_is_arbiter(c))
 		return true;
 	if (!capture_slot_create(c->node, SLOT_TIMEOUT_MS, slot_still_wanted, err, sizeof(err)))
 	{
@@ -439,6 +440,7 @@ one_turn(Coordinator *c)
 		coordinator_commit_membership(c);
 	if (!ShutdownRequestPending)
 		coordinator_commands(c);
+	coordinator_take_notes(c);
 	if (c->released)
 		return;
 	coordinator_follow_policy(c, now);

@@ -191,6 +191,7 @@ extern void coordinator_commit_membership(Coordinator *c);
 extern void coordinator_adopt_membership(Coordinator *c);
 extern void coordinator_welcome_joined(Coordinator *c);
 extern char *coordinator_missing_voters(Coordinator *c, StreamPos pos);
+extern bool coordinator_is_arbiter(Coordinator *c);
 extern void coordinator_reign_begins(Coordinator *c, StreamPos term_frame_end);
 
 /* change.c */
@@ -222,6 +223,7 @@ extern bool coordinator_may_end(Coordinator *c, uint64 now);
 
 /* events.c */
 extern void coordinator_note(Coordinator *c, const char *kind, const char *fmt,...) pg_attribute_printf(3, 4);
+extern void coordinator_take_notes(Coordinator *c);
 extern void coordinator_write_events(Coordinator *c);
 
 #endif							/* BATON_COORDINATOR_H */

@@ -58,6 +58,25 @@ coordinator_note(Coordinator *c, const char *kind, const char *fmt,...)
 }
 
 /*
+ * Note what other processes of this node have seen.
+ */
+void
+coordinator_take_notes(Coordinator *c)
+{
+	NodeShared *node = c->node;
+	NodeNote	notes[BATON_MAX_NOTES];
+	int			n;
+
+	SpinLockAcquire(&node->mutex);
+	n = node->n_notes;
+	memcpy(notes, node->notes, sizeof(NodeNote) * n);
+	node->n_notes = 0;
+	SpinLockRelease(&node->mutex);
+	for (int i = 0; i < n; i++)
+		coordinator_note(c, notes[i].kind, "%s", notes[i].detail);
+}
+
+/*
  * The row, and its notification with what the row says as JSON: some 600 bytes at
  * most, or twice that where characters have to be escaped; 8000 would be too many.
  */

@@ -27,6 +27,15 @@
 
 /* ---- who counts ---- */
 
+/* Is this node an arbiter: a voter with a stream log, and no tables? */
+bool
+coordinator_is_arbiter(Coordinator *c)
+{
+	const Member *me = membership_find(&c->control.membership, c->control.self);
+
+	return me != NULL && me->voter.type == CONSENSUS_ARBITER;
+}
+
 static bool
 is_voter(const Member *member)
 {

@@ -199,6 +199,9 @@ coordinator_publish_members(Coordinator *c)
 	LWLockRelease(&node->state_lock);
 	pg_atomic_write_u32(&node->ack_policy, c->control.membership.ack_policy);
 	publish_peers(c);
+	SpinLockAcquire(&node->mutex);
+	node->arbiter = coordinator_is_arbiter(c);
+	SpinLockRelease(&node->mutex);
 	node_wake(node, WORKER_SHIPPER);
 	node_wake(node, WORKER_CAPTURE);
 	ConditionVariableBroadcast(&node->state_cv);

@@ -38,7 +38,7 @@ may_lead(Coordinator *c)
 {
 	bool		stuck;
 
-	if (c->control.intent != INTENT_ACTIVE || c->down)
+	if (c->control.intent != INTENT_ACTIVE || c->down || coordinator_is_arbiter(c))
 		return false;
 	SpinLockAcquire(&c->node->mutex);
 	stuck = c->node->apply_error[0] != '\0' ||

@@ -72,6 +72,9 @@ keep_from(Coordinator *c, const StreamTail *tail)
 		/* a slow replica loses its place before the disk is full */
 		return Max(keep, floor);
 	}
+	/* an arbiter keeps what a member may yet fetch from it */
+	if (coordinator_is_arbiter(c))
+		return floor;
 	/* what is not applied here is kept whatever its size */
 	limit = Min(limit, REPLICA_MARGIN);
 	floor = tail->flushed > limit ? tail->flushed - limit : 0;

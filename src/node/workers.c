@@ -59,7 +59,7 @@ worker_wanted(Coordinator *c, WorkerKind kind)
 		case WORKER_SHIPPER:
 			return c->running;
 		case WORKER_APPLIER:
-			return c->running && c->control.intent == INTENT_ACTIVE &&
+			return c->running && c->control.intent == INTENT_ACTIVE && !coordinator_is_arbiter(c) &&
 				!(c->consensus.role == ROLE_PRIMARY && c->term_end == 0) &&
 				own_wal_is_read(c);
 		case WORKER_COPY:

@@ -227,6 +227,7 @@ baton_rpc_append(PG_FUNCTION_ARGS)
 	AppendAnswer a = append_check(node, lead.term, lead.leader);
 	bool		promised = false;
 	StreamPos	applied;
+	StreamPos	flushed;
 	Datum		values[APPEND_COLUMNS];
 	bool		nulls[APPEND_COLUMNS] = {false};
 
@@ -235,13 +236,16 @@ baton_rpc_append(PG_FUNCTION_ARGS)
 	if (a.status == APPEND_OK && !rpc_lead(node, &lead, &promised))
 		a = append_answer(node, APPEND_STALE_TERM);
 
+	flushed = node_log_tail(node).flushed;
 	SpinLockAcquire(&node->mutex);
+	if (node->arbiter)
+		node->applied = flushed;
 	applied = node->applied;
 	SpinLockRelease(&node->mutex);
 
 	values[0] = Int32GetDatum(a.status);
 	values[1] = Int64GetDatum((int64) a.term);
-	values[2] = LSNGetDatum(node_log_tail(node).flushed);
+	values[2] = LSNGetDatum(flushed);
 	values[3] = LSNGetDatum(applied);
 	values[4] = BoolGetDatum(promised);
 	return HeapTupleGetDatum(heap_form_tuple(append_result_desc(), values, nulls));

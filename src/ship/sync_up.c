@@ -33,12 +33,17 @@ sync_up_obstacle(NodeShared *node, StreamPos pos, StreamPos end, char *why, size
 {
 	XLogRecPtr	diverged;
 	StreamPos	at = pos;
+	bool		arbiter;
 
 	why[0] = '\0';
 	SpinLockAcquire(&node->mutex);
 	diverged = node->diverged_lsn;
+	arbiter = node->arbiter;
 	SpinLockRelease(&node->mutex);
 
+	/* without tables nothing is left of what is cut */
+	if (arbiter)
+		return;
 	if (diverged != InvalidXLogRecPtr)
 		snprintf(why, size, "it has committed a transaction of its own at %X/%X while it was not primary",
 				 LSN_FORMAT_ARGS(diverged));
