@@ -115,4 +115,11 @@
 	(((volatile WalSndCtlData *) WalSndCtl)->sync_standbys_defined)
 #endif
 
+/* The locale of a database whose provider is not libc. */
+#if PG_VERSION_NUM >= 170000
+#define BATON_DATABASE_LOCALE	Anum_pg_database_datlocale
+#else
+#define BATON_DATABASE_LOCALE	Anum_pg_database_daticulocale
+#endif
+
 #endif							/* BATON_PG_COMPAT_H */

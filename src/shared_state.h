@@ -116,6 +116,7 @@ typedef struct PeerShared
 	char		error[BATON_ERROR_LEN];	/* last error, "" none */
 	char		apply_error[BATON_ERROR_LEN];	/* peer's apply error as last reported, "" none */
 
+	uint32		collation_noted;	/* how it sorts differently, as noted; 0 not */
 	ConsensusPlace mark;		/* the last place it has acknowledged, as the control file has it, 0
 								 * none; coordinator writes */
 
@@ -230,6 +231,7 @@ typedef struct NodeShared
 	Membership	membership;
 	bool		membership_committed;
 	Membership	membership_before;	/* not committed: what is in force beside it */
+	ConsensusPlace was_at;		/* the log has been there, before a copy or a cut */
 	uint64		membership_turn;	/* rises each time the above are published */
 	MembershipOffer offered;
 	NodeState	state;

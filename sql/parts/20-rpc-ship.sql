@@ -3,11 +3,14 @@
 -- themselves, and PUBLIC keeps EXECUTE, so that such a role needs nothing else.
 CREATE FUNCTION baton_rpc.handshake(group_id uuid, from_id integer, from_name text, to_id integer,
     protocol integer, architecture text, encoding text, term bigint, membership bytea,
+    from_incarnation bigint DEFAULT 0, to_incarnation bigint DEFAULT 0, collation_text text DEFAULT '',
+    mark_term bigint DEFAULT 0, mark_pos pg_lsn DEFAULT '0/0',
     OUT status text, OUT detail text, OUT term bigint, OUT state text,
     OUT log_start pg_lsn, OUT log_end pg_lsn, OUT last_start pg_lsn, OUT last_term bigint,
-    OUT applied pg_lsn)
+    OUT applied pg_lsn, OUT led_term bigint, OUT clock_us bigint, OUT members bytea)
 RETURNS record AS 'MODULE_PATHNAME', 'baton_rpc_handshake' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION baton_rpc.handshake(uuid, integer, text, integer, integer, text, text, bigint, bytea)
+COMMENT ON FUNCTION baton_rpc.handshake(uuid, integer, text, integer, integer, text, text, bigint, bytea,
+    bigint, bigint, text, bigint, pg_lsn)
     IS 'begin a session with this node: same group, members, protocol and bytes?';
 
 CREATE FUNCTION baton_rpc.frame_before(pos pg_lsn,

@@ -94,17 +94,12 @@ baton_rpc_describe(PG_FUNCTION_ARGS)
 static Datum
 membership_datum(NodeShared *node)
 {
-	StreamBuf	buf = {0};
-	bytea	   *out;
+	Membership *m = palloc(sizeof(Membership));
 
 	LWLockAcquire(&node->state_lock, LW_SHARED);
-	membership_encode(&node->membership, &buf);
+	*m = node->membership;
 	LWLockRelease(&node->state_lock);
-	out = palloc(VARHDRSZ + buf.len);
-	SET_VARSIZE(out, VARHDRSZ + buf.len);
-	memcpy(VARDATA(out), buf.data, buf.len);
-	stream_buf_free(&buf);
-	return PointerGetDatum(out);
+	return rpc_membership_datum(m);
 }
 
 /*

@@ -125,6 +125,7 @@ encode_data(StreamBuf *buf, const ControlData *d)
 	if (!d->membership_committed)
 		encode_membership(buf, &d->membership_before);
 	encode_place(buf, d->vote_floor);
+	encode_place(buf, d->cut_mark);
 	for (int i = 0; i < CONSENSUS_MAX_MEMBERS; i++)
 	{
 		stream_buf_u16(buf, d->peer_marks[i].id);
@@ -177,6 +178,7 @@ decode_data(StreamCursor *c, ControlData *d)
 	if (!d->membership_committed && !decode_membership(c, &d->membership_before))
 		return false;
 	d->vote_floor = decode_place(c);
+	d->cut_mark = decode_place(c);
 	for (int i = 0; i < CONSENSUS_MAX_MEMBERS; i++)
 	{
 		d->peer_marks[i].id = stream_get_u16(c);

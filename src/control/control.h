@@ -93,6 +93,7 @@ typedef struct ControlData
 	Membership	membership_before;	/* else: the one before it, still in force beside it */
 
 	ConsensusPlace vote_floor;	/* a copy replaces a log that ended here: no vote for less */
+	ConsensusPlace cut_mark;	/* the log ended there before a cut that the primary asked for */
 	PeerMark	peer_marks[CONSENSUS_MAX_MEMBERS];	/* lazily; a peer that comes back behind its own was restored */
 
 	/* marks, written lazily (each second) and at role changes */

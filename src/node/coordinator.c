@@ -193,6 +193,7 @@ take_cut_request(Coordinator *c)
 		return;
 	c->control.known_flushed = Min(c->control.known_flushed, pos);
 	c->control.applied_floor = Min(c->control.applied_floor, pos);
+	coordinator_note_cut(c);
 	coordinator_save(c);
 	SpinLockAcquire(&node->mutex);
 	node->applied = Min(node->applied, pos);

@@ -183,6 +183,11 @@ extern void coordinator_begin_copy(Coordinator *c, const char *why);
 extern void coordinator_cannot_follow(Coordinator *c, const char *why);
 extern void coordinator_take_copy_wanted(Coordinator *c);
 
+/* marks.c */
+extern bool coordinator_renew_peer_marks(Coordinator *c);
+extern void coordinator_publish_peer_marks(Coordinator *c);
+extern void coordinator_note_cut(Coordinator *c);
+
 /* membership.c */
 extern bool coordinator_may_change_membership(Coordinator *c, const Membership *changed,
 											  StreamPos *waits_for);

@@ -194,11 +194,14 @@ coordinator_publish_members(Coordinator *c)
 	node->membership_committed = c->control.membership_committed;
 	if (!c->control.membership_committed)
 		node->membership_before = c->control.membership_before;
+	node->was_at = consensus_place_cmp(c->control.vote_floor, c->control.cut_mark) > 0 ?
+		c->control.vote_floor : c->control.cut_mark;
 	node->membership_turn++;
 	strlcpy(node->copy_conninfo, c->control.copy_conninfo, BATON_CONNINFO_LEN);
 	LWLockRelease(&node->state_lock);
 	pg_atomic_write_u32(&node->ack_policy, c->control.membership.ack_policy);
 	publish_peers(c);
+	coordinator_publish_peer_marks(c);
 	SpinLockAcquire(&node->mutex);
 	node->arbiter = coordinator_is_arbiter(c);
 	SpinLockRelease(&node->mutex);

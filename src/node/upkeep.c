@@ -25,6 +25,7 @@ renew_marks(Coordinator *c)
 	uint64		source_lsn;
 	StreamPos	applied;
 	bool		leads = c->consensus.role == ROLE_PRIMARY && c->term_end == 0;
+	bool		peers;
 
 	LWLockAcquire(&node->log_lock, LW_SHARED);
 	tail = node->tail;
@@ -37,14 +38,16 @@ renew_marks(Coordinator *c)
 	applied = node->applied;
 	SpinLockRelease(&node->mutex);
 
-	if (c->control.known_flushed == tail.flushed && c->control.own_lsn == source_lsn &&
+	peers = coordinator_renew_peer_marks(c);
+	if (!peers && c->control.known_flushed == tail.flushed && c->control.own_lsn == source_lsn &&
 		(!leads || c->control.applied_floor == applied) && !c->marks_failed)
 		return;
 	c->control.known_flushed = tail.flushed;
 	c->control.own_lsn = source_lsn;
 	if (leads)
 		c->control.applied_floor = applied;
-	(void) coordinator_save_marks(c);
+	if (coordinator_save_marks(c) && peers)
+		coordinator_publish_peer_marks(c);
 }
 
 /* The first position that somebody still needs. */

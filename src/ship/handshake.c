@@ -10,6 +10,7 @@
  */
 #include "baton.h"
 
+#include "common/hashfn.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -27,7 +28,7 @@ PG_FUNCTION_INFO_V1(baton_rpc_handshake);
 /* How long an older receiver may take to end, in milliseconds. */
 #define OLD_RECEIVER_MS 5000
 
-#define HANDSHAKE_COLUMNS 9
+#define HANDSHAKE_COLUMNS 12
 
 typedef struct HandshakeArgs
 {
@@ -40,12 +41,18 @@ typedef struct HandshakeArgs
 	char	   *encoding;
 	uint64		term;			/* that the caller leads, 0 none */
 	bytea	   *membership;		/* as the caller knows it */
+	uint64		from_incarnation;	/* 0 not known */
+	uint64		to_incarnation;
+	char	   *collation;		/* "" not told */
+	ConsensusPlace mark;		/* what this node has acknowledged to the caller, 0 nothing */
 } HandshakeArgs;
 
 typedef struct HandshakeAnswer
 {
 	const char *status;
 	char		detail[BATON_ERROR_LEN];
+	uint64		led_term;		/* led here when the caller came, with the gate open; 0 none */
+	Membership *members;		/* status 'removed': as it is without the caller */
 } HandshakeAnswer;
 
 static bool
@@ -63,13 +70,59 @@ handshake_refuse(HandshakeAnswer *a, const char *status, const char *fmt,...)
 	return false;
 }
 
+/* Is this the member that the caller says it is?  An incarnation of 0 is not known. */
+static bool
+handshake_is(const Member *member, const HandshakeArgs *args)
+{
+	return member != NULL && strcmp(member->name, args->from_name) == 0 &&
+		(member->incarnation == 0 || args->from_incarnation == 0 ||
+		 member->incarnation == args->from_incarnation);
+}
+
 /*
- * Is the caller a member by that id and name, for this node, or, if it knows of
- * a later membership than this node does, for itself?  A primary's membership is
- * offered to the coordinator.
+ * Has the group removed the caller, for certain?  Its id was given out, and it has
+ * not heard of the membership that lacks it.
+ */
+static Membership *
+handshake_removed(NodeShared *node, const HandshakeArgs *args, const Membership *theirs)
+{
+	Membership *out = NULL;
+
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	if (node->membership_committed && args->from_id < node->membership.next_id &&
+		membership_find(&node->membership, (uint16) args->from_id) == NULL &&
+		theirs->version < node->membership.version)
+	{
+		out = palloc(sizeof(Membership));
+		*out = node->membership;
+	}
+	LWLockRelease(&node->state_lock);
+	return out;
+}
+
+/*
+ * Do both sides claim to be the one that goes on alone?  A designation moves in two
+ * steps that both have, so that cannot come about by itself.
  */
 static bool
-handshake_member_known(NodeShared *node, const HandshakeArgs *args)
+handshake_two_designated(NodeShared *node, const HandshakeArgs *args, const Membership *theirs)
+{
+	bool		both;
+
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	both = theirs->rule == RULE_DESIGNATED && node->membership.rule == RULE_DESIGNATED &&
+		theirs->designated == args->from_id && node->membership.designated == node->self;
+	LWLockRelease(&node->state_lock);
+	return both;
+}
+
+/*
+ * Is the caller a member by that id, name and incarnation, for this node, or, if it
+ * knows of a later membership than this node does, for itself?  A primary's
+ * membership is offered to the coordinator.
+ */
+static bool
+handshake_member_known(NodeShared *node, const HandshakeArgs *args, HandshakeAnswer *a)
 {
 	Membership *theirs = palloc(sizeof(Membership));
 	uint64		own_version;
@@ -82,7 +135,7 @@ handshake_member_known(NodeShared *node, const HandshakeArgs *args)
 	own_version = node->membership.version;
 	own_term = node->term;
 	member = membership_find(&node->membership, (uint16) args->from_id);
-	known = member != NULL && strcmp(member->name, args->from_name) == 0;
+	known = handshake_is(member, args);
 	LWLockRelease(&node->state_lock);
 
 	readable = membership_decode(VARDATA_ANY(args->membership),
@@ -90,8 +143,17 @@ handshake_member_known(NodeShared *node, const HandshakeArgs *args)
 	if (!known && readable && theirs->version > own_version)
 	{
 		member = membership_find(theirs, (uint16) args->from_id);
-		known = member != NULL && strcmp(member->name, args->from_name) == 0;
+		known = handshake_is(member, args);
 	}
+	if (!known && readable)
+		a->members = handshake_removed(node, args, theirs);
+	if (a->members != NULL)
+		(void) handshake_refuse(a, "removed", "the group has removed this node");
+	else if (!known)
+		(void) handshake_refuse(a, "wrong node", "member %d \"%s\" is not known here as that node",
+								args->from_id, args->from_name);
+	else if (readable && handshake_two_designated(node, args, theirs))
+		known = handshake_refuse(a, "two designated", "this node and the caller are each designated to go on alone");
 	if (known && readable && args->term != 0 && args->term >= own_term)
 		node_offer_membership(node, theirs);
 	pfree(theirs);
@@ -105,11 +167,13 @@ handshake_identity(NodeShared *node, const HandshakeArgs *args, HandshakeAnswer 
 	char		group_name[BATON_NAME_LEN];
 	bool		same_group;
 	uint16		self;
+	uint64		incarnation;
 
 	LWLockAcquire(&node->state_lock, LW_SHARED);
 	strlcpy(group_name, node->group_name, sizeof(group_name));
 	same_group = memcmp(node->group_id, args->group_id, UUID_LEN) == 0;
 	self = node->self;
+	incarnation = node->incarnation;
 	LWLockRelease(&node->state_lock);
 
 	if (self == 0)
@@ -122,16 +186,91 @@ handshake_identity(NodeShared *node, const HandshakeArgs *args, HandshakeAnswer 
 	if (args->to_id != self || args->from_id == self)
 		return handshake_refuse(a, "wrong node", "this node is member %u, not %d",
 								self, args->to_id);
+	if (args->to_incarnation != 0 && args->to_incarnation != incarnation)
+		return handshake_refuse(a, "wrong node", "this node has joined under the same number in another life");
 	if (strcmp(args->architecture, rpc_architecture()) != 0)
 		return handshake_refuse(a, "architecture", "this node is %s, the caller %s",
 								rpc_architecture(), args->architecture);
 	if (strcmp(args->encoding, GetDatabaseEncodingName()) != 0)
 		return handshake_refuse(a, "encoding", "this database is in %s, the caller's in %s",
 								GetDatabaseEncodingName(), args->encoding);
-	if (!handshake_member_known(node, args))
-		return handshake_refuse(a, "wrong node", "member %d \"%s\" is not known here",
-								args->from_id, args->from_name);
+	return handshake_member_known(node, args, a);
+}
+
+/*
+ * Is this log behind what it has acknowledged to the caller?  Copies and cuts are
+ * known here; what else puts a node back is an old backup, and who has forgotten
+ * what it promised must not count.
+ */
+static bool
+handshake_restored(NodeShared *node, const HandshakeArgs *args, HandshakeAnswer *a)
+{
+	StreamTail	tail = node_log_tail(node);
+	ConsensusPlace best = {tail.last_term, tail.flushed};
+	bool		copying;
+	char		why[BATON_REASON_LEN];
+
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	copying = node->intent == INTENT_COPYING;
+	if (consensus_place_cmp(node->was_at, best) > 0)
+		best = node->was_at;
+	LWLockRelease(&node->state_lock);
+	if (copying || consensus_place_cmp(args->mark, best) <= 0)
+		return false;
+	snprintf(why, sizeof(why), "it was restored from an old backup: its stream log ends at " STREAM_POS_FORMAT
+			 ", but it had acknowledged " STREAM_POS_FORMAT "; leave the group and join it again",
+			 STREAM_POS_ARGS(tail.flushed), STREAM_POS_ARGS(args->mark.pos));
+	SpinLockAcquire(&node->mutex);
+	strlcpy(node->sync_error, why, sizeof(node->sync_error));
+	SpinLockRelease(&node->mutex);
+	node_wake(node, WORKER_COORDINATOR);
+	(void) handshake_refuse(a, "restored", "%s", why);
 	return true;
+}
+
+/* Databases that sort differently: said once for each difference. */
+static void
+handshake_compare_collation(NodeShared *node, const HandshakeArgs *args)
+{
+	char	   *own = rpc_collation();
+	uint32		difference;
+	PeerShared *peer;
+	bool		news = false;
+
+	if (args->collation[0] == '\0' || strcmp(own, args->collation) == 0)
+		return;
+	difference = DatumGetUInt32(hash_any((unsigned char *) args->collation, strlen(args->collation))) | 1;
+	LWLockAcquire(&node->peer_lock, LW_EXCLUSIVE);
+	peer = node_peer(node, (uint16) args->from_id);
+	if (peer != NULL && peer->collation_noted != difference)
+	{
+		peer->collation_noted = difference;
+		news = true;
+	}
+	LWLockRelease(&node->peer_lock);
+	if (!news)
+		return;
+	ereport(WARNING,
+			(errmsg("database \"%s\" sorts text in another way than that of member \"%s\"",
+					node->dbname, args->from_name),
+			 errdetail("Here: %s; there: %s.", own, args->collation)));
+	node_note(node, "collation", "sorts text in another way than \"%s\": here %s; there %s",
+			  args->from_name, own, args->collation);
+}
+
+/* The term that is led here with the gate open, 0 none. */
+static uint64
+handshake_led_term(NodeShared *node)
+{
+	uint64		term;
+
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	term = node->lead_term;
+	LWLockRelease(&node->state_lock);
+	if (pg_atomic_read_u32(&node->gate) != GATE_OPEN ||
+		pg_atomic_read_u64(&node->lease_until) <= boot_ms())
+		return 0;
+	return term;
 }
 
 /* May the caller's stream come in: is the node active, its log good, the term right? */
@@ -165,6 +304,8 @@ handshake_term(NodeShared *node, const HandshakeArgs *args, HandshakeAnswer *a)
 								"the node is out of replication");
 	if (!log_ready)
 		return handshake_refuse(a, "no log", "the node has no stream log yet");
+	if (handshake_restored(node, args, a))
+		return false;
 	if (!rpc_accept_leader(node, args->term, (uint16) args->from_id))
 		return handshake_refuse(a, "stopped",
 								"the node has not accepted the term within %d ms", RPC_ACCEPT_MS);
@@ -269,14 +410,20 @@ handshake_result(FunctionCallInfo fcinfo, NodeShared *node, const HandshakeAnswe
 	values[6] = LSNGetDatum(tail.last_start);
 	values[7] = Int64GetDatum((int64) tail.last_term);
 	values[8] = LSNGetDatum(applied);
+	values[9] = Int64GetDatum((int64) a->led_term);
+	values[10] = Int64GetDatum(GetCurrentTimestamp());
+	nulls[11] = a->members == NULL;
+	values[11] = nulls[11] ? (Datum) 0 : rpc_membership_datum(a->members);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 
 /*
  * baton_rpc.handshake(group_id, from_id, from_name, to_id, protocol,
- * architecture, encoding, term, membership): see the file's head.  status is
- * 'ok', or what does not fit, with the reason in detail.  The place columns are
- * this node's log when it answers.
+ * architecture, encoding, term, membership, from_incarnation, to_incarnation,
+ * collation_text, mark_term, mark_pos): see the file's head.  status is 'ok', or
+ * what does not fit, with the reason in detail.  The place columns are this node's
+ * log when it answers; led_term is what it led, gate open, when the caller came;
+ * clock_us is its clock, for the caller to compare.
  */
 Datum
 baton_rpc_handshake(PG_FUNCTION_ARGS)
@@ -294,11 +441,18 @@ baton_rpc_handshake(PG_FUNCTION_ARGS)
 	args.encoding = text_to_cstring(PG_GETARG_TEXT_PP(6));
 	args.term = (uint64) PG_GETARG_INT64(7);
 	args.membership = PG_GETARG_BYTEA_PP(8);
+	args.from_incarnation = (uint64) PG_GETARG_INT64(9);
+	args.to_incarnation = (uint64) PG_GETARG_INT64(10);
+	args.collation = text_to_cstring(PG_GETARG_TEXT_PP(11));
+	args.mark.term = (uint64) PG_GETARG_INT64(12);
+	args.mark.pos = PG_GETARG_LSN(13);
+	answer.led_term = handshake_led_term(node);
 
 	if (handshake_identity(node, &args, &answer))
 	{
 		handshake_quiet_session();
 		rpc_session_begin(node, (uint16) args.from_id);
+		handshake_compare_collation(node, &args);
 		if (args.term != 0 && handshake_term(node, &args, &answer) &&
 			handshake_take_over(node, &answer))
 			rpc_heard(node, args.term, (uint16) args.from_id, 0);

@@ -13,8 +13,9 @@
 #include "utils/timestamp.h"
 
 const char *const link_handshake_sql =
-"SELECT status, detail, term, state, log_start, log_end, last_start, last_term, applied "
-"FROM baton_rpc.handshake($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+"SELECT status, detail, term, state, log_start, log_end, last_start, last_term, applied, "
+"led_term, clock_us, members "
+"FROM baton_rpc.handshake($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 
 void
 link_init(Link *link, Shipper *ship, const Member *member)
@@ -23,6 +24,7 @@ link_init(Link *link, Shipper *ship, const Member *member)
 	link->ship = ship;
 	link->id = member->voter.id;
 	link->detached = member->voter.detached;
+	link->incarnation = member->incarnation;
 	strlcpy(link->name, member->name, sizeof(link->name));
 	strlcpy(link->conninfo, member->conninfo, sizeof(link->conninfo));
 	link->pause = LINK_FIRST_PAUSE_MS;
@@ -37,6 +39,23 @@ int
 link_answer_timeout(void)
 {
 	return Max(5000, 4 * baton_heartbeat_interval);
+}
+
+/* What the peer has acknowledged to this node, as far as it was written down. */
+static void
+link_mark_params(const Link *link, TalkParams *p)
+{
+	NodeShared *node = link->ship->node;
+	ConsensusPlace mark = {0};
+	PeerShared *peer;
+
+	LWLockAcquire(&node->peer_lock, LW_SHARED);
+	peer = node_peer(node, link->id);
+	if (peer != NULL)
+		mark = peer->mark;
+	LWLockRelease(&node->peer_lock);
+	talk_int8(p, mark.term);
+	talk_lsn(p, mark.pos);
 }
 
 /* The handshake of either connection; term: led here, 0 none. */
@@ -55,6 +74,71 @@ link_handshake_params(const Link *link, uint64 term, TalkParams *p)
 	talk_text(p, GetDatabaseEncodingName());
 	talk_int8(p, term);
 	talk_bytes(p, BYTEAOID, ship->membership_bytes, ship->membership_len);
+	talk_int8(p, ship->incarnation);
+	talk_int8(p, link->incarnation);
+	talk_text(p, ship->collation);
+	link_mark_params(link, p);
+}
+
+/*
+ * The peer says in a handshake that the group has removed this node: the coordinator
+ * takes the membership that says so.
+ */
+static void
+link_was_removed(Link *link, const PGresult *r)
+{
+	Membership *m = palloc(sizeof(Membership));
+
+	if (membership_decode(PQgetvalue(r, 0, HANDSHAKE_MEMBERS), PQgetlength(r, 0, HANDSHAKE_MEMBERS), m))
+		node_offer_membership(link->ship->node, m);
+	pfree(m);
+}
+
+/* Two primaries have met, and this one's term is the higher: said once for each. */
+void
+link_met_primary(Link *link, uint64 led_term)
+{
+	const ShipView *view = &link->ship->view;
+
+	if (led_term == 0 || !view->primary || led_term >= view->term || led_term == link->met_term)
+		return;
+	link->met_term = led_term;
+	node_note(link->ship->node, "two primaries",
+			  "\"%s\" led in term " UINT64_FORMAT " when this node, which leads in term " UINT64_FORMAT ", met it; it steps down",
+			  link->name, led_term, view->term);
+}
+
+/*
+ * What every handshake's answer says, on either connection.  False: the peer has
+ * refused, or its clock is too far off; *why then says it, as its status.
+ */
+bool
+link_handshake_accepted(Link *link, const PGresult *r, bool leads, char *why, size_t size)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		half = (now - link->asked_at) / 2;
+	int64		delta = (int64) talk_get_int8(r, HANDSHAKE_CLOCK) - (link->asked_at + half);
+	char		status[32];
+	char		detail[BATON_ERROR_LEN];
+
+	talk_get_text(r, 0, status, sizeof(status));
+	talk_get_text(r, 1, detail, sizeof(detail));
+	link_met_primary(link, talk_get_int8(r, HANDSHAKE_LED_TERM));
+	if (strcmp(status, "removed") == 0)
+		link_was_removed(link, r);
+	if (strcmp(status, "ok") != 0)
+	{
+		snprintf(why, size, "%s: %s", status, detail);
+		return false;
+	}
+	/* half of the way there and back is in favour of the peer */
+	if (leads && Abs(delta) - half > (int64) baton_max_clock_delta * 1000)
+	{
+		snprintf(why, size, "clock: its clock and this server's differ by " INT64_FORMAT " ms, more than the %d ms of baton.max_clock_delta",
+				 Abs(delta) / 1000, baton_max_clock_delta);
+		return false;
+	}
+	return true;
 }
 
 /* ---- what the others are told ---- */

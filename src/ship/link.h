@@ -146,6 +146,9 @@ typedef struct Link
 	Shipper    *ship;
 	uint16		id;				/* 0: unused */
 	bool		detached;
+	uint64		incarnation;	/* of the node that is meant, 0 not known */
+	TimestampTz asked_at;		/* the last handshake of the data connection was sent */
+	uint64		met_term;		/* led by the peer below ours, as noted; 0 none */
 	char		name[BATON_NAME_LEN];
 	char		conninfo[BATON_CONNINFO_LEN];
 
@@ -208,6 +211,8 @@ struct Shipper
 	char	   *before_bytes;
 	size_t		before_len;
 	char		group_id[16];
+	uint64		incarnation;
+	char	   *collation;		/* of the own database, for handshakes */
 	LagHistory	lag;
 	WaitEventSet *set;
 	uint64		stop_at;		/* SIGTERM came: end at the latest then, 0 not */
@@ -223,6 +228,12 @@ extern void link_fail(Link *link, int pause, const char *fmt,...) pg_attribute_p
 extern void link_publish(Link *link);
 extern void link_handshake_params(const Link *link, uint64 term, TalkParams *p);
 extern const char *const link_handshake_sql;
+/* columns of its answer, behind those of the log */
+#define HANDSHAKE_LED_TERM	9
+#define HANDSHAKE_CLOCK		10
+#define HANDSHAKE_MEMBERS	11
+extern bool link_handshake_accepted(Link *link, const PGresult *r, bool leads, char *why, size_t size);
+extern void link_met_primary(Link *link, uint64 led_term);
 /* The peer has promised to respect a lease that was asked for at sent_at, in term. */
 extern void link_heard(Link *link, uint64 term, uint64 sent_at, uint32 lease);
 /* The peer knows of `term`; led_term: the one it leads itself, 0 none. */

@@ -14,6 +14,7 @@
 #include "baton.h"
 
 #include "ship/link.h"
+#include "utils/timestamp.h"
 
 /* What this log says of a frame that the replica has. */
 typedef enum FrameVerdict
@@ -52,6 +53,7 @@ link_sync_begin(Link *link)
 	link->term = link_leads(link) ? link->ship->view.term : 0;
 	link_stream_reset(link);
 	link_handshake_params(link, link->term, &p);
+	link->asked_at = GetCurrentTimestamp();
 	link_sync_ask(link, STEP_HANDSHAKE, link_handshake_sql, &p);
 }
 
@@ -209,17 +211,16 @@ link_sync_handshake_answer(Link *link)
 {
 	const PGresult *r = link->talk.result;
 	char		status[32];
-	char		detail[BATON_ERROR_LEN];
+	char		why[BATON_ERROR_LEN + 40];
 	StreamPos	start = talk_get_int8(r, 6);
 	StreamPos	end = talk_get_int8(r, 5);
 	uint64		term = talk_get_int8(r, 7);
 
 	talk_get_text(r, 0, status, sizeof(status));
-	talk_get_text(r, 1, detail, sizeof(detail));
 	link_saw_term(link, talk_get_int8(r, 2), 0);
-	if (strcmp(status, "ok") != 0)
+	if (!link_handshake_accepted(link, r, link->term != 0, why, sizeof(why)))
 	{
-		link_fail(link, link_sync_patience(status), "%s: %s", status, detail);
+		link_fail(link, link_sync_patience(status), "%s", why);
 		return;
 	}
 	if (link->term == 0)

@@ -116,6 +116,22 @@ rpc_architecture(void)
 	return text;
 }
 
+Datum
+rpc_membership_datum(const Membership *m)
+{
+	StreamBuf	buf = {0};
+	bytea	   *out;
+
+	membership_encode(m, &buf);
+	if (buf.failed)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	out = palloc(VARHDRSZ + buf.len);
+	SET_VARSIZE(out, VARHDRSZ + buf.len);
+	memcpy(VARDATA(out), buf.data, buf.len);
+	stream_buf_free(&buf);
+	return PointerGetDatum(out);
+}
+
 void
 rpc_heard(NodeShared *node, uint64 term, uint16 leader, uint32 lease_ms)
 {

@@ -67,6 +67,12 @@ extern void rpc_session_begin(NodeShared *node, uint16 peer);
  */
 extern const char *rpc_architecture(void);
 
+/* A membership as bytea. */
+extern Datum rpc_membership_datum(const Membership *m);
+
+/* How the database sorts text, in one line, for a person to compare; palloc'd. */
+extern char *rpc_collation(void);
+
 /*
  * The primary of `term` is alive, and has stated a lease of that many ms (0: none).
  * Counts if that is the term and leader this node follows; the coordinator is woken

@@ -48,6 +48,7 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "ship/link.h"
+#include "ship/rpc.h"
 #include "ship/shipper.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
@@ -119,7 +120,10 @@ shipper_update_links(Shipper *ship)
 			strcmp(member->name, link->name) != 0)
 			shipper_drop_link(link);
 		else
+		{
 			link->detached = member->voter.detached;
+			link->incarnation = member->incarnation;
+		}
 	}
 	for (int i = 0; i < ship->membership.count; i++)
 	{
@@ -145,6 +149,7 @@ shipper_copy_membership(Shipper *ship)
 	if (!node->membership_committed)
 		ship->before = node->membership_before;
 	memcpy(ship->group_id, ship->node->group_id, sizeof(ship->group_id));
+	ship->incarnation = ship->node->incarnation;
 	return true;
 }
 
@@ -436,6 +441,7 @@ baton_shipper_main(Datum main_arg)
 	if (ship->node == NULL)
 		proc_exit(0);
 	node_worker_attach(ship->node, WORKER_SHIPPER);
+	ship->collation = rpc_collation();
 	before_shmem_exit(shipper_exit, PointerGetDatum(ship));
 
 	pgstat_report_activity(STATE_RUNNING, "shipping the replication stream");

@@ -39,7 +39,7 @@ extern TalkProgress talk_connect(Talk *t, char *err, size_t errlen);
 extern void talk_close(Talk *t);
 
 /* Values of a statement's parameters, in binary (text is its bytes). */
-#define TALK_MAX_PARAMS 12
+#define TALK_MAX_PARAMS 16
 typedef struct TalkParams
 {
 	int			n;

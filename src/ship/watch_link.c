@@ -188,22 +188,15 @@ watch_answer(Link *link)
 static void
 watch_advance(Link *link)
 {
-	char		status[32];
-	char		detail[BATON_ERROR_LEN];
 	char		why[BATON_ERROR_LEN + 40];
 
 	switch (link->watch.step)
 	{
 		case WATCH_HANDSHAKE:
-			talk_get_text(link->watch.talk.result, 0, status, sizeof(status));
-			talk_get_text(link->watch.talk.result, 1, detail, sizeof(detail));
-			if (strcmp(status, "ok") == 0)
+			if (link_handshake_accepted(link, link->watch.talk.result, false, why, sizeof(why)))
 				watch_prepare(link);
 			else
-			{
-				snprintf(why, sizeof(why), "%s: %s", status, detail);
 				watch_fail(link, why);
-			}
 			break;
 		case WATCH_PREPARE:
 			link->watch.step = WATCH_READY;
