@@ -161,6 +161,7 @@ leave_primary(Coordinator *c, ConsensusOutcome outcome)
 	node->apply_notify = 0;
 	SpinLockRelease(&node->mutex);
 	c->term_end = 0;
+	c->lease_longer_at = 0;
 	/* whoever is refused while commits are waited for shall read why */
 	if (lost)
 		coordinator_publish(c);
