@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my ($n1, $n2, $n3) = BatonCluster->group(3,
-	conf => "baton.heartbeat_interval = 100ms\n",
+	conf => "baton.heartbeat_interval = 100ms\nbaton.election_timeout = 60s\n",    # longer than all that is frozen
 	before => 'create table t(id int primary key)');
 my $id = 0;
 
@@ -65,6 +65,28 @@ $n2->freeze;
 commits('majority, one is frozen');
 $n3->freeze;
 waits('majority, both are frozen', $n2, $n3);
+
+# ---- a lease that lapses while a commit waits ----
+for my $n ($n2, $n3, $n1)
+{
+	$n->append_conf('postgresql.conf', 'baton.election_timeout = 1s');
+	$n->reload;
+}
+ok(eventually(sub { $n1->run('show baton.election_timeout') eq '1s' }), 'a short lease');
+$n1->run('insert into t values (' . ++$id . ')');
+my $waits = $n1->session;
+my $pid = $waits->query_safe('select pg_backend_pid()');
+$_->freeze for $n2, $n3;
+my $late = $n1->try_later('insert into t values (' . ++$id . ')');
+my $r = $late->();
+ok(!$r->{ok}, 'both replicas are gone: a commit that waits, or comes late, is no success') or diag($r->{text});
+ok(eventually(sub { $n1->gate eq 'closed' }), 'and the gate closes');
+is(waiting(), 0, 'nobody waits any more');
+$waits->quit;
+$_->thaw for $n2, $n3;
+my $primary;
+ok(eventually(sub { ($primary) = grep { $_->state eq 'primary' && $_->gate eq 'open' } $n1, $n2, $n3; $primary }),
+	'one of them leads again');
 
 # ---- a replica that is stopped counts in the group's size ----
 $n3->run('select baton.stop()');
