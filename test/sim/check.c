@@ -81,12 +81,22 @@ led_above(const Ledger *l, uint64_t term)
 	return false;
 }
 
-static bool
-handed_over(const Ledger *l, int from, uint64_t term)
+static void
+note_vote(Ledger *l, int node, const ConsensusDurable *d)
 {
-	for (int k = 0; k < l->n_hand_overs; k++)
+	Vote	   *v = &l->vote[l->n_votes++ % MAX_VOTES];
+
+	v->node = node;
+	v->term = d->term;
+	v->voted_for = d->voted_for;
+}
+
+static bool
+has_voted(const Ledger *l, int node, const ConsensusDurable *d)
+{
+	for (int k = 0; k < l->n_votes && k < MAX_VOTES; k++)
 	{
-		if (l->hand_over[k].from == from && l->hand_over[k].term == term)
+		if (l->vote[k].node == node && l->vote[k].term == d->term && l->vote[k].voted_for == d->voted_for)
 			return true;
 	}
 	return false;
@@ -94,7 +104,8 @@ handed_over(const Ledger *l, int from, uint64_t term)
 
 /*
  * A vote against a running promise: the leader may count on it, by its own clock,
- * and has neither released it by its own vote nor been followed by another.
+ * and has neither released it by its own vote for the same nor been followed by
+ * another.
  */
 static void
 check_vote(World *w, int i)
@@ -106,7 +117,7 @@ check_vote(World *w, int i)
 		const Promised *p = &w->ledger.promised[i][to];
 
 		if (to == i || to + 1 == d->voted_for || w->now >= p->until || led_above(&w->ledger, p->term) ||
-			handed_over(&w->ledger, to, d->term))
+			has_voted(&w->ledger, to, d))
 			continue;
 		fail(w, "node %d votes for %d against its promise to %d", i + 1, d->voted_for, to + 1);
 	}
@@ -124,7 +135,10 @@ check_persist(World *w, int i, const ConsensusDurable *old, ConsensusOutcome out
 		fail(w, "node %d forgets how long it has promised", i + 1);
 	if (new->term == old->term && old->voted_for != 0 && new->voted_for != old->voted_for)
 		fail(w, "node %d votes twice in a term", i + 1);
-	if (new->voted_for != 0 && (new->term > old->term || old->voted_for == 0) && outcome != OUTCOME_FORCED)
+	if (new->voted_for == 0 || (new->term == old->term && old->voted_for != 0))
+		return;
+	note_vote(&w->ledger, i, new);
+	if (outcome != OUTCOME_FORCED)
 		check_vote(w, i);
 }
 
@@ -190,7 +204,22 @@ check_transferred(World *w, int i)
 	}
 }
 
-/* A node leads: in a term of its own, and with all that must not be lost. */
+/* How much was acknowledged to primaries of lower terms than this. */
+static int
+committed_below(const Ledger *l, uint64_t term)
+{
+	int			len = l->committed;
+
+	while (len > 0 && l->committed_in[len - 1] >= term)
+		len--;
+	return len;
+}
+
+/*
+ * A node leads: in a term of its own, and with all that must not be lost.  Votes that
+ * were long on their way can still elect for a term that has been passed; that one
+ * finds its lease run out, and commits nothing.
+ */
 void
 check_primary(World *w, int i, ConsensusOutcome outcome)
 {
@@ -198,6 +227,7 @@ check_primary(World *w, int i, ConsensusOutcome outcome)
 	const ConsensusMember *m = member_of(members_of(w, disk), i);
 	Ledger	   *l = &w->ledger;
 	uint64_t	term = disk->durable.term;
+	int			committed = committed_below(l, term);
 
 	for (int k = 0; k < l->n_reigns; k++)
 	{
@@ -212,7 +242,7 @@ check_primary(World *w, int i, ConsensusOutcome outcome)
 	}
 	if (TERM_MEMBER(term) != i + 1)
 		fail(w, "node %d leads a term of another", i + 1);
-	if (!loose(w) && (disk->flushed < l->committed || (l->committed > 0 && log_hash(disk, l->committed) != l->chain[l->committed - 1])))
+	if (!loose(w) && committed > 0 && !log_has(disk, committed, l->chain[committed - 1]))
 		fail(w, "node %d leads without what a majority has acknowledged", i + 1);
 	if (w->mode != MODE_FORCED && outcome == OUTCOME_FORCED)
 		fail(w, "node %d leads by force", i + 1);
@@ -259,7 +289,10 @@ check_committed(World *w, int i, int len)
 			fail(w, "node %d commits beside what was committed", i + 1);
 	}
 	for (; l->committed < len; l->committed++)
+	{
 		l->chain[l->committed] = disk->log[l->committed].hash;
+		l->committed_in[l->committed] = w->node[i].lead_term;
+	}
 }
 
 /* A log is about to be cut behind `len` frames. */

@@ -39,6 +39,7 @@
 #define CLIENT_FRAMES	240		/* clients write no more into a schedule's log */
 #define MAX_PACKETS		192
 #define MAX_REIGNS		512
+#define MAX_VOTES		512
 #define MAX_MEMBERSHIPS	256
 #define MAX_VARIANTS	8
 #define BATCH			4
@@ -208,6 +209,13 @@ typedef struct HandOver
 	uint64_t	hash;
 } HandOver;
 
+typedef struct Vote
+{
+	int			node;
+	uint64_t	term;
+	uint16_t	voted_for;
+} Vote;
+
 /* A promise by true time: until then the leader may count on it. */
 typedef struct Promised
 {
@@ -222,7 +230,10 @@ typedef struct Ledger
 	int			n_hand_overs;
 	HandOver	hand_over[MAX_REIGNS];
 	int			committed;		/* frames that a majority has acknowledged */
-	uint64_t	chain[MAX_FRAMES];	/* ... and their hashes */
+	uint64_t	chain[MAX_FRAMES];	/* their hashes ... */
+	uint64_t	committed_in[MAX_FRAMES];	/* ... and the term of the primary that it was to */
+	int			n_votes;
+	Vote		vote[MAX_VOTES];	/* for others; the latest */
 	Promised	promised[MAX_NODES][MAX_NODES]; /* by whom, to whom */
 	struct
 	{
