@@ -81,7 +81,7 @@ settled(const World *w)
 
 /* ---- can there be? ---- */
 
-/* Whose log is the best that node i can have without a primary: its own, or one to fetch from. */
+/* Whose log is the best that node i can have without a primary: its own, or that of a voter. */
 static const Disk *
 best_log(const World *w, int i)
 {
@@ -91,8 +91,10 @@ best_log(const World *w, int i)
 	for (int k = 0; k < w->n; k++)
 	{
 		const Disk *theirs = &w->node[k].disk;
+		const ConsensusMember *voter = member_of(members_of(w, theirs), k);
 
 		if (!w->node[k].dead && member_of(members_of(w, mine), k) != NULL &&
+			is_voter(voter) && !voter->detached &&
 			log_common(mine, theirs) == mine->len && theirs->flushed > mine->len &&
 			consensus_place_cmp(log_place(theirs), log_place(best)) > 0)
 			best = theirs;
@@ -100,8 +102,10 @@ best_log(const World *w, int i)
 	return best;
 }
 
+/* Under m, when those in `asked` are asked. */
 static bool
-would_elect(const World *w, const ConsensusMembership *m, int candidate, ConsensusPlace place)
+would_elect(const World *w, const ConsensusMembership *m, const ConsensusMembership *asked,
+			int candidate, ConsensusPlace place)
 {
 	bool		set[MAX_NODES] = {false};
 
@@ -112,7 +116,7 @@ would_elect(const World *w, const ConsensusMembership *m, int candidate, Consens
 		const ConsensusMember *voter = member_of(theirs, v);
 
 		set[v] = !w->node[v].dead && is_voter(voter) && !voter->detached &&
-			member_of(theirs, candidate) != NULL &&
+			member_of(asked, v) != NULL && member_of(theirs, candidate) != NULL &&
 			consensus_place_cmp(log_place(disk), place) <= 0 && consensus_place_cmp(disk->floor, place) <= 0;
 	}
 	return is_quorum(m, set);
@@ -131,7 +135,8 @@ can_elect(const World *w)
 
 		if (!w->node[i].dead && self != NULL && self->type == CONSENSUS_ELECTABLE && !self->joining &&
 			!self->detached && self->priority > 0 && !w->node[i].disk.copying &&
-			would_elect(w, m, i, log_place(disk)) && (before == NULL || would_elect(w, before, i, log_place(disk))))
+			would_elect(w, m, m, i, log_place(disk)) &&
+			(before == NULL || would_elect(w, before, m, i, log_place(disk))))
 			return true;
 	}
 	return false;

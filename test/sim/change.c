@@ -240,7 +240,7 @@ fetch(World *w, int i)
 	const Disk *source = &w->node[from].disk;
 
 	if (!w->node[from].up || w->cut[from][i] || w->cut[i][from] || disk->copying ||
-		node->appending.active || disk->flushed < disk->len || log_common(disk, source) < disk->len)
+		node->appending.active || log_common(disk, source) < disk->len)
 		return;
 	for (int k = 0; k < BATCH && disk->len < source->flushed; k++)
 	{
