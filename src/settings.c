@@ -18,6 +18,8 @@ int			baton_heartbeat_interval;
 int			baton_election_timeout;
 bool		baton_failover_on_shutdown;
 int			baton_shutdown_timeout;
+char	   *baton_on_role_change;
+int			baton_on_role_change_timeout;
 int			baton_connect_timeout;
 int			baton_max_clock_delta;
 int			baton_copy_jobs;
@@ -99,6 +101,16 @@ define_group_settings(void)
 							"Sets how long a shutdown of a primary's server may be held up to hand the lead over and to ship what is committed.",
 							NULL,
 							&baton_shutdown_timeout, 10000, 0, 10 * 60 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomStringVariable("baton.on_role_change",
+							   "Sets the shell command that is run after each change of a node's state.",
+							   "Placeholders: %r new state, %o old state, %n node, %g group, %t term, %l primary's name, %c its conninfo, %d database.",
+							   &baton_on_role_change, "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	DefineCustomIntVariable("baton.on_role_change_timeout",
+							"Sets how long baton.on_role_change may take before it is ended.",
+							NULL,
+							&baton_on_role_change_timeout, 60000, 100, 24 * 3600 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("baton.connect_timeout",
 							"Sets how long a connection from node to node may take to be made.",

@@ -17,6 +17,8 @@ extern int	baton_heartbeat_interval;	/* ms */
 extern int	baton_election_timeout;		/* ms, -1 from the heartbeat: see below */
 extern bool baton_failover_on_shutdown;	/* a primary's server that stops hands over first */
 extern int	baton_shutdown_timeout;		/* ms, for that and for shipping the rest */
+extern char *baton_on_role_change;		/* shell command, "" none; see node/notifier.c */
+extern int	baton_on_role_change_timeout;	/* ms, then it is ended */
 extern int	baton_connect_timeout;		/* ms, node to node */
 extern int	baton_max_clock_delta;		/* ms */
 extern int	baton_copy_jobs;			/* parallel jobs of the initial copy */

@@ -58,6 +58,7 @@ typedef enum WorkerKind
 	WORKER_SHIPPER,
 	WORKER_APPLIER,
 	WORKER_COPY,
+	WORKER_NOTIFIER,
 	WORKER_KINDS
 } WorkerKind;
 
@@ -210,6 +211,18 @@ typedef struct NodeNote
 	char		kind[32];
 	char		detail[BATON_ERROR_LEN];
 } NodeNote;
+
+/* ---- what baton.on_role_change is to be told ---- */
+
+#define BATON_ROLE_CHANGES 16
+
+typedef struct RoleChange
+{
+	NodeState	from;
+	NodeState	to;
+	uint16		leader;			/* member that leads, 0 unknown */
+	uint64		term;
+} RoleChange;
 
 /* ---- one node ---- */
 
@@ -375,6 +388,11 @@ typedef struct NodeShared
 	/* ---- notes for the coordinator: spinlock ---- */
 	int			n_notes;
 	NodeNote	notes[BATON_MAX_NOTES];
+
+	/* ---- changes of state for the notifier, oldest first: spinlock ---- */
+	int			n_role_changes;
+	bool		role_command_runs;	/* notifier: the command for one that it has taken is running */
+	RoleChange	role_changes[BATON_ROLE_CHANGES];
 
 	/* ---- commands ---- */
 	LWLock		command_lock;

@@ -63,6 +63,7 @@ typedef struct ShutdownRun
 {
 	ShutdownPhase phase;
 	uint64		deadline;		/* ms: then the coordinator ends, come what may */
+	bool		tell;			/* baton.on_role_change is waited for */
 	XLogRecPtr	end;			/* SHIP: WAL up to here must be in the stream; 0 clients still commit */
 } ShutdownRun;
 

@@ -4,6 +4,7 @@
 #include "node/coordinator.h"
 
 #include "failover/gate.h"
+#include "node/notifier.h"
 #include "node/transitions.h"
 
 /* The one state that people see, from intent and consensus role. */
@@ -80,6 +81,7 @@ note_state(Coordinator *c, NodeState from, NodeState to, uint16 leader)
 				 errmsg("the state of the baton node in database \"%s\" changes from %s to %s, for which there is no row in baton.transitions()",
 						c->node->dbname, node_state_name(from), node_state_name(to))));
 	Assert(t != NULL);
+	notifier_post(c->node, from, to, c->consensus.durable.term, leader);
 	if (leader != 0 && leader != c->control.self)
 		coordinator_note(c, "state", "from %s to %s; \"%s\" leads", node_state_name(from),
 						 node_state_name(to), m ? m->name : "?");

@@ -17,8 +17,9 @@
  *   ship        else: the WAL is flushed, capture has passed its end, and every
  *               replica that streams has it on disk
  *
- * and all this by baton.shutdown_timeout at the latest.  Then it tells the others
- * to end, and ends.  Any other node ends at once, and so does a primary whose
+ * and all this by baton.shutdown_timeout at the latest, to which time it also waits
+ * for baton.on_role_change to be told that this node leads no more.  Then it tells
+ * the others to end, and ends.  Any other node ends at once, and so does a primary whose
  * replicas are all gone: a whole cluster stops without waiting.  An immediate
  * shutdown asks nobody.
  */
@@ -30,6 +31,7 @@
 #include "access/xlog.h"
 #include "failover/gate.h"
 #include "miscadmin.h"
+#include "node/notifier.h"
 #include "node/shutdown.h"
 #include "replication/message.h"
 #include "utils/pidfile.h"
@@ -139,8 +141,8 @@ begin_shutdown(Coordinator *c, uint64 now)
 	bool		busy = c->failover.phase != PHASE_IDLE;
 
 	c->shutdown.deadline = now + baton_shutdown_timeout;
-	c->shutdown.phase = server_is_stopping() && !c->down && (leads(c) || busy) ?
-		SHUTDOWN_COMMAND : SHUTDOWN_DONE;
+	c->shutdown.tell = server_is_stopping() && !c->down && (leads(c) || busy);
+	c->shutdown.phase = c->shutdown.tell ? SHUTDOWN_COMMAND : SHUTDOWN_DONE;
 	if (busy && c->failover.phase < PHASE_STOP_REPLICATION)
 		c->node->command.cancel = true;
 }
@@ -217,7 +219,9 @@ coordinator_may_end(Coordinator *c, uint64 now)
 		poll_hand_over(c);
 	if (c->shutdown.phase == SHUTDOWN_SHIP)
 		poll_ship(c);
-	if (c->shutdown.phase != SHUTDOWN_DONE && now >= c->shutdown.deadline)
+	if (c->shutdown.phase == SHUTDOWN_DONE)
+		return now >= c->shutdown.deadline || !c->shutdown.tell || !notifier_busy(c->node);
+	if (now >= c->shutdown.deadline)
 	{
 		ereport(LOG,
 				(errmsg("database \"%s\" leaves before its replicas have everything", c->node->dbname),

@@ -18,6 +18,7 @@ static const struct
 	[WORKER_SHIPPER] = {"baton_shipper_main", "shipper"},
 	[WORKER_APPLIER] = {"baton_applier_main", "applier"},
 	[WORKER_COPY] = {"baton_copy_main", "copy"},
+	[WORKER_NOTIFIER] = {"baton_notifier_main", "notifier"},
 };
 
 /*
@@ -45,7 +46,8 @@ own_wal_is_read(Coordinator *c)
 /*
  * Capture and shipper run in every state but copying and stopped (capture
  * moves the slot on a replica; the shipper carries messages), the applier on
- * whoever is not primary with an open gate.
+ * whoever is not primary with an open gate, the notifier where there is somebody to
+ * be told.
  */
 static bool
 worker_wanted(Coordinator *c, WorkerKind kind)
@@ -64,6 +66,8 @@ worker_wanted(Coordinator *c, WorkerKind kind)
 				own_wal_is_read(c);
 		case WORKER_COPY:
 			return c->control.intent == INTENT_COPYING;
+		case WORKER_NOTIFIER:
+			return baton_on_role_change[0] != '\0';
 		default:
 			return false;
 	}

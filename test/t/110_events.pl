@@ -73,6 +73,66 @@ like($own->query('select 1'), qr/"mine" with payload "x"/, 'and is heard');
 $own->quit;
 $_->() for @listeners;
 
+# ---- baton.on_role_change ----
+
+my $told = PostgreSQL::Test::Utils::tempdir() . "/it's told";
+sub on_role_change
+{
+	my ($node, $command) = @_;
+	my $seen = -s $node->logfile;
+	$command =~ s/([\\'])/$1$1/g;
+	$node->append_conf('postgresql.conf', "baton.on_role_change = '$command'");
+	$node->reload;
+	ok(eventually(sub { $node->worker_pid_anywhere('notifier') ne '' }), 'a notifier runs') if $command ne '';
+	return $seen;
+}
+sub BatonCluster::worker_pid_anywhere { return $_[0]->run("select pid from pg_stat_activity where backend_type = 'baton $_[1]'"); }
+sub told { return -e $told ? slurp_file($told) : ''; }
+(my $file = $told) =~ s/'/'\\''/g;
+
+$n1->append_conf('postgresql.conf', 'baton.on_role_change_timeout = 1s');
+# slow commands: the changes come faster; values stand bare, in quotes, and in quotes of the other kind
+on_role_change($n1, qq{sleep 0.2; echo %o-%r '%n' "%g" %d l=%l t=%t c=%c 100%% >> '$file'});
+$n1->run('select baton.stop()');
+$n1->run('select baton.start()');
+$n1->wait_state('replica');
+my $dsn = $n2->dsn;
+my $told_at_once = told();
+ok(eventually(sub { told() =~ /unknown-replica/ }), 'the command is told of each change');
+unlike($told_at_once, qr/unknown-replica/, 'and nobody waited for it');
+my $term = $n1->term;
+like(told(), qr/\Areplica-detached n1 shop app l= t=\d+ c= 100%\ndetached-unknown n1 shop app l= t=\d+ c= 100%\nunknown-replica n1 shop app l=n2 t=$term c=\Q$dsn\E 100%\n\z/,
+	'in order, with every placeholder filled in');
+
+# what is wrong with a command is said, and holds nothing up
+sub stop_and_start
+{
+	my ($pattern, $seen, $name) = @_;
+	$n1->run('select baton.stop()');
+	$n1->run('select baton.start()');
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	ok(eventually(sub { slurp_file($n1->logfile, $seen) =~ $pattern }), $name) or diag(slurp_file($n1->logfile, $seen));
+	$n1->wait_state('replica');
+	return;
+}
+stop_and_start(qr/WARNING:  baton\.on_role_change was not run.*\n.*"%x" is no placeholder/, on_role_change($n1, 'touch /nowhere/%x'),
+	'an unknown placeholder is a warning');
+stop_and_start(qr/command substitution/, on_role_change($n1, 'x="$(echo %n)"'), 'so is one that cannot be quoted');
+stop_and_start(qr/baton\.on_role_change has failed: child process exited with exit code 3\n.*The command was: exit 3 'replica'/,
+	on_role_change($n1, 'exit 3 %r'), 'a failure is logged with the command');
+my $sleeper = "$told.pid";
+(my $quoted = $sleeper) =~ s/'/'\\''/g;
+stop_and_start(qr/was ended after 1000 ms/, on_role_change($n1, "sleep 1000 & echo \$! > '$quoted'; wait"), 'a command that takes too long is ended');
+on_role_change($n1, '');
+chomp(my $pid = slurp_file($sleeper));
+ok(eventually(sub { !kill(0, $pid) }), 'with what it has started');
+ok(eventually(sub { $n1->worker_pid_anywhere('notifier') eq '' }), 'without a command there is no notifier');
+$r = $n1->try(q{set baton.on_role_change = 'true'});
+is($r->{state}, '55P02', 'a session cannot set it');
+$n2->run('create role plain login');
+$r = $n2->try('show baton.on_role_change', user => 'plain');
+is($r->{state}, '42501', 'nor can an ordinary role see it');
+
 # ---- every change has its row in the table, everywhere ----
 
 for my $node ($n1, $n2, $n3)
