@@ -391,7 +391,7 @@ coordinator_event(Coordinator *c, ConsensusEvent *e)
 		node_send(node, &u.message[i]);
 	if (u.role_changed && c->consensus.role == ROLE_PRIMARY)
 		become_primary(c);
-	else
+	else if (e->type != EV_STOP)	/* whoever stops it publishes what the node is then */
 		coordinator_publish(c);
 	coordinator_open_gate_if_ready(c);
 	report(c, &u, before);

@@ -101,7 +101,7 @@ my $told_at_once = told();
 ok(eventually(sub { told() =~ /unknown-replica/ }), 'the command is told of each change');
 unlike($told_at_once, qr/unknown-replica/, 'and nobody waited for it');
 my $term = $n1->term;
-like(told(), qr/\Areplica-detached n1 shop app l= t=\d+ c= 100%\ndetached-unknown n1 shop app l= t=\d+ c= 100%\nunknown-replica n1 shop app l=n2 t=$term c=\Q$dsn\E 100%\n\z/,
+like(told(), qr/\Areplica-detached n1 shop app l=n2 t=$term c=\Q$dsn\E 100%\ndetached-unknown n1 shop app l= t=\d+ c= 100%\nunknown-replica n1 shop app l=n2 t=$term c=\Q$dsn\E 100%\n\z/,
 	'in order, with every placeholder filled in');
 
 # what is wrong with a command is said, and holds nothing up
