@@ -73,20 +73,16 @@ for my $n ($n2, $n3, $n1)
 	$n->reload;
 }
 ok(eventually(sub { $n1->run('show baton.election_timeout') eq '1s' }), 'a short lease');
-$n1->run('insert into t values (' . ++$id . ')');
-my $waits = $n1->session;
-my $pid = $waits->query_safe('select pg_backend_pid()');
+$n1->run("select baton.set_priority('$_', 0)") for qw(n2 n3);    # n1 is to lead again
 $_->freeze for $n2, $n3;
 my $late = $n1->try_later('insert into t values (' . ++$id . ')');
 my $r = $late->();
 ok(!$r->{ok}, 'both replicas are gone: a commit that waits, or comes late, is no success') or diag($r->{text});
 ok(eventually(sub { $n1->gate eq 'closed' }), 'and the gate closes');
 is(waiting(), 0, 'nobody waits any more');
-$waits->quit;
 $_->thaw for $n2, $n3;
-my $primary;
-ok(eventually(sub { ($primary) = grep { $_->state eq 'primary' && $_->gate eq 'open' } $n1, $n2, $n3; $primary }),
-	'one of them leads again');
+ok(eventually(sub { $n1->state eq 'primary' && $n1->gate eq 'open' }), 'it leads again when they are back');
+commits('majority, in the next reign');
 
 # ---- a replica that is stopped counts in the group's size ----
 $n3->run('select baton.stop()');
@@ -105,7 +101,21 @@ commits('one, two are left');
 my $r = $n1->try("select baton.remove_node('n2')");
 is($r->{state}, '55000', 'the last one that can acknowledge is not removed') or diag($r->{text});
 like($r->{hint}, qr/set_ack_policy/, 'and the hint says what to do first');
-caught_up($n1, $n2);
-same_data($n1, $n2, 'nothing is lost');
+
+# ---- a secondary has the data, and no say ----
+$n3->try('select baton.leave_group(force => true)');
+$n3->safe_psql('postgres', 'drop database app');
+$n3->safe_psql('postgres', 'create database app');
+$n3->run('create extension baton');
+$n3->join_group($n1, "type => 'secondary'");
+caught_up($n1, $n3);
+$n2->freeze;
+waits('one, a secondary is there', $n2);
+ok(policy('all')->{ok}, 'policy all');
+$n3->freeze;
+commits('all, the secondary is frozen');
+$n3->thaw;
+caught_up($n1, $n2, $n3);
+same_data($n1, $_, 'nothing is lost') for $n2, $n3;
 
 done_testing();
