@@ -24,6 +24,7 @@ int			baton_connect_timeout;
 int			baton_max_clock_delta;
 int			baton_copy_jobs;
 bool		baton_auto_copy;
+int			baton_rollback_limit;
 int			baton_ship_window;
 int			baton_reconnect_max_delay;
 int			baton_apply_retry_interval;
@@ -61,6 +62,11 @@ define_stream_settings(void)
 							"Sets the number of parallel jobs of an initial copy.",
 							NULL,
 							&baton_copy_jobs, 2, 1, 64,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("baton.rollback_limit",
+							"Sets how many diverged transactions a node that rejoins may roll back by itself.",
+							"Beyond it the node waits for baton.rejoin(discard => true). 0 means never by itself, -1 no limit.",
+							&baton_rollback_limit, 10000, -1, INT_MAX,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("baton.auto_copy",
 							 "Lets a node that cannot follow the stream any more take a new copy by itself.",

@@ -15,6 +15,7 @@
 #include "copy/copy_shared.h"
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
+#include "reconcile/reconcile_shared.h"
 #include "stream/log.h"
 #include "stream/record.h"
 #include "storage/condition_variable.h"
@@ -59,6 +60,7 @@ typedef enum WorkerKind
 	WORKER_APPLIER,
 	WORKER_COPY,
 	WORKER_NOTIFIER,
+	WORKER_RECONCILE,
 	WORKER_KINDS
 } WorkerKind;
 
@@ -145,7 +147,8 @@ typedef enum CommandKind
 	COMMAND_REMOVE_MEMBER,
 	COMMAND_SET_RULE,			/* rule and, in `target`, the designated member */
 	COMMAND_SET_PAUSED,			/* `force`: the new value */
-	COMMAND_SET_ACK_POLICY
+	COMMAND_SET_ACK_POLICY,
+	COMMAND_REJOIN				/* `force`: whatever is lost */
 } CommandKind;
 
 typedef enum FailoverAfter
@@ -380,6 +383,8 @@ typedef struct NodeShared
 	uint64		cut_asked;		/* rises with each request */
 	uint64		cut_allowed;
 	StreamPos	cut_pos;
+
+	ReconcileShared reconcile;	/* commits that the elected stream has not; spinlock */
 
 	/* ---- messages for the coordinator: spinlock ---- */
 	int			inbox_len;

@@ -21,6 +21,11 @@ CREATE FUNCTION baton.start()
 RETURNS void AS 'MODULE_PATHNAME', 'baton_start' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION baton.start() IS 'take part in the group again';
 
+CREATE FUNCTION baton.rejoin(discard boolean DEFAULT false)
+RETURNS void AS 'MODULE_PATHNAME', 'baton_rejoin' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION baton.rejoin(boolean) IS
+'take part in the group again; with discard, whatever the number of own transactions that the group does not have';
+
 CREATE FUNCTION baton.stop()
 RETURNS void AS 'MODULE_PATHNAME', 'baton_stop' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION baton.stop() IS 'take this node out of replication, as it is';

@@ -12,6 +12,7 @@
 
 PG_FUNCTION_INFO_V1(baton_start);
 PG_FUNCTION_INFO_V1(baton_stop);
+PG_FUNCTION_INFO_V1(baton_rejoin);
 PG_FUNCTION_INFO_V1(baton_promote);
 PG_FUNCTION_INFO_V1(baton_failover);
 
@@ -41,6 +42,30 @@ baton_start(PG_FUNCTION_ARGS)
 
 	api_require_no_transaction("baton.start()");
 	run_simple(node, COMMAND_START);
+	PG_RETURN_VOID();
+}
+
+/*
+ * baton.rejoin(discard boolean) returns void
+ *
+ * As start(), on a node that is out of service because the group does not have
+ * more of its transactions than baton.rollback_limit: with discard they are rolled
+ * back whatever their number, once they are saved in baton.rolled_back.
+ *
+ * Errors: ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE without discard, with their number;
+ * and as start().
+ */
+Datum
+baton_rejoin(PG_FUNCTION_ARGS)
+{
+	NodeShared *node = node_mine_or_error();
+	CommandShared *cmd = palloc0(sizeof(CommandShared));
+
+	api_require_no_transaction("baton.rejoin()");
+	cmd->kind = COMMAND_REJOIN;
+	cmd->force = !PG_ARGISNULL(0) && PG_GETARG_BOOL(0);
+	command_run(node, cmd, NULL);
+	command_raise(cmd);
 	PG_RETURN_VOID();
 }
 

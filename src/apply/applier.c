@@ -109,7 +109,10 @@ is_covered(Applier *a, StreamPos pos, const RecordCommit *commit)
 {
 	NodeShared *node = a->node;
 
-	if (pos <= a->done || commit->source == node->self)
+	if (pos <= a->done)
+		return true;
+	/* an own one that was rolled back here may come with the stream after all */
+	if (commit->source == node->self && commit->commit_lsn >= node->reconcile.rolled_back_lsn)
 		return true;
 	return commit->source == node->copy_source && a->h.term == node->copy_term &&
 		commit->commit_lsn < node->copy_lsn;
@@ -210,11 +213,19 @@ apply_run(Applier *a)
 	{
 		StreamCursor next = c;
 		Record		r;
+		RecordCommit commit;
 		StreamPos	pos = a->h.start + commits + 1;
 
 		if (!next_record(&next, &r) || r.type != RECORD_BEGIN || !ends_here(next, r.xid, &r))
 			break;
-		run.last = read_commit(&r);
+		commit = read_commit(&r);
+		if (pos > a->done && applier_fill_is_due(a, a->h.term, &commit))
+		{
+			if (commits > a->at.commits)
+				break;
+			applier_fill(a);
+		}
+		run.last = commit;
 		run.last_pos = pos;
 		if (is_covered(a, pos, &run.last))
 			pass_over(&next);
@@ -382,6 +393,8 @@ commit_collected(Applier *a, const Record *r)
 	int			n = 0;
 	uint64		rows = 0;
 
+	if (pos > a->done && applier_fill_is_due(a, a->h.term, &commit))
+		applier_fill(a);
 	if (!is_covered(a, pos, &commit))
 	{
 		a->trying = pos;
@@ -689,7 +702,13 @@ work(Applier *a)
 			wait_for_work(a, 100);
 			return;
 		}
+		applier_look_for_mark(a);
 		applier_position(a);
+	}
+	if (a->records == NULL && a->mending && a->at.frame >= a->mark.until)
+	{
+		applier_fill(a);
+		applier_publish(a, a->at.frame, 0, 0, 0);
 	}
 	if (a->records == NULL && !read_frame(a))
 	{
@@ -753,9 +772,8 @@ work_forever(Applier *a)
 	}
 }
 
-/* Settings under which transactions of the stream are carried out. */
-static void
-set_session(void)
+void
+apply_set_session(void)
 {
 	static const char *const settings[][2] = {
 		{"session_replication_role", "replica"},
@@ -792,7 +810,7 @@ attach(Oid dboid, NodeShared **node)
 				 errmsg("database %u is not a node", dboid)));
 	node_worker_attach(*node, WORKER_APPLIER);
 	baton_worker_exempt = true;
-	set_session();
+	apply_set_session();
 }
 
 /*

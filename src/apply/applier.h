@@ -5,7 +5,7 @@
 #ifndef BATON_APPLIER_H
 #define BATON_APPLIER_H
 
-#include "apply/apply.h"
+#include "apply/touched.h"
 
 /* A place inside the stream up to which the applier has got. */
 typedef struct ApplyCursor
@@ -53,6 +53,11 @@ typedef struct Applier
 	StreamPos	done_keep;		/* frames from here on may be needed after a restart */
 	StreamPos	heed_from;		/* frames before this place command nothing (FAILOVER) */
 
+	/* while rows are out of their tables, see touched.h */
+	bool		mending;		/* they are, and `mark` says how far */
+	bool		mark_read;		/* baton.mending has been looked at */
+	TouchedMark mark;
+
 	/* errors */
 	StreamPos	trying;			/* COMMIT of the transaction being applied, 0: none */
 	int			run_txns;		/* transactions of the stream in the local transaction */
@@ -62,13 +67,39 @@ typedef struct Applier
 	char		error[BATON_ERROR_LEN]; /* logged last */
 } Applier;
 
+/* ---- applier.c ---- */
+
+/* Settings under which transactions of the stream are carried out. */
+extern void apply_set_session(void);
+
 /* ---- position.c ---- */
+
+typedef struct ApplyBeginning
+{
+	StreamPos	frame;			/* where reading begins */
+	StreamPos	done;			/* every COMMIT up to here is passed over */
+	uint64		done_term;		/* term of the frame with that COMMIT, 0: not known */
+} ApplyBeginning;
+
+/* Where to begin to read, so that every transaction that commits behind mark, a
+ * place in the log, is read from its beginning if the log holds that. */
+extern void apply_find_beginning(StreamReader *reader, StreamPos mark, const StreamTail *tail,
+								 ApplyBeginning *b);
 
 /*
  * Find the frame where reading begins, see the head of position.c.  Raises
  * ERRCODE_DATA_CORRUPTED if the log does not hold what is needed.
  */
 extern void applier_position(Applier *a);
+
+/* ---- fill.c ---- */
+
+/* Find out whether touched rows are out of their tables; before anything is applied. */
+extern void applier_look_for_mark(Applier *a);
+/* Must the fetched rows be in before this COMMIT, in a frame of this term, is applied? */
+extern bool applier_fill_is_due(Applier *a, uint64 term, const RecordCommit *commit);
+/* Put them in. */
+extern void applier_fill(Applier *a);
 
 /* ---- publish.c ---- */
 

@@ -12,6 +12,8 @@
  *   row.c, value.c   INSERT, UPDATE, DELETE; values to Datums
  *   find.c           finding the row to change
  *   truncate.c       TRUNCATE
+ *   touched.c        rows that are left out while a node is mended; and
+ *   touched_store.c  where these are kept
  */
 #ifndef BATON_APPLY_H
 #define BATON_APPLY_H
@@ -168,6 +170,9 @@ typedef struct LocalTransaction
 	Record		record;			/* type 0: nothing of one row */
 	ApplyRelation *relation;	/* NULL: nothing of one table */
 
+	struct TouchedSet *touched; /* rows whose changes are left out, NULL none (touched.h) */
+	bool		tolerant;		/* a row to delete that is not there is passed over */
+
 	RecordValue *old_values;	/* scratch, RECORD_MAX_ATTS each */
 	RecordValue *new_values;
 } LocalTransaction;
@@ -201,6 +206,10 @@ extern void apply_update(LocalTransaction *t, const Record *r);
 extern void apply_delete(LocalTransaction *t, const Record *r);
 /* Write the collected inserts of one table, or of all (o NULL). */
 extern void apply_flush_inserts(LocalTransaction *t, OpenRelation *o);
+/* The values of an INSERT, UPDATE or DELETE, one per column of the source.  Returns
+ * what the old ones are: 'K', 'O', or 'N' for none. */
+extern char apply_read_values(const ApplyRelation *m, const Record *r,
+							  RecordValue *old_values, RecordValue *new_values);
 /* Key of the row that record r is about, such as "(id)=(5)", or NULL; palloc'd.
  * Needs a transaction. */
 extern char *apply_row_key(const ApplyRelation *m, const Record *r);
@@ -222,5 +231,7 @@ extern void find_close(OpenRelation *o);
 /* ---- truncate.c ---- */
 
 extern void apply_truncate(LocalTransaction *t, const Record *r);
+/* Empty one table, whatever refers to it. */
+extern void apply_empty_table(LocalTransaction *t, ApplyRelation *m);
 
 #endif							/* BATON_APPLY_H */

@@ -12,7 +12,7 @@
  * are the owner's code.  Such code must not be left for the commit, which runs
  * with the worker's own rights: where triggers fire, constraints are immediate.
  */
-#include "apply/apply.h"
+#include "apply/touched.h"
 
 #include "access/xact.h"
 #include "miscadmin.h"
@@ -73,6 +73,7 @@ reset(LocalTransaction *t)
 	t->buffered_bytes = 0;
 	t->written = false;
 	t->constraints_immediate = false;
+	t->tolerant = false;
 	t->owner = InvalidOid;
 	t->started = false;
 	MemoryContextReset(t->row_cxt);
@@ -167,6 +168,12 @@ local_apply(LocalTransaction *t, const Record *r)
 	MemoryContextReset(t->row_cxt);
 	MemoryContextSwitchTo(t->row_cxt);
 	t->record = *r;
+	if ((r->type == RECORD_INSERT || r->type == RECORD_UPDATE || r->type == RECORD_DELETE) &&
+		touched_skips(t, r))
+	{
+		forget_context(t);
+		return;
+	}
 	switch (r->type)
 	{
 		case RECORD_RELATION:

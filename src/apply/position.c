@@ -91,15 +91,19 @@ begin_at(Applier *a, StreamPos frame, StreamPos done, uint64 done_term)
 }
 
 /* Steps 1 to 3 of the head of this file. */
-static void
-begin_behind(Applier *a, StreamPos mark, const StreamTail *tail)
+void
+apply_find_beginning(StreamReader *reader, StreamPos mark, const StreamTail *tail, ApplyBeginning *b)
 {
-	StreamPos	limit = mark;
 	FrameHeader h;
 	StreamError err = {0};
 	StreamPos	frame;
 
-	check_code(stream_find(&a->reader, mark, tail->flushed, &h, &err), &err, mark);
+	b->frame = tail->start;
+	b->done = Max(mark, tail->start);
+	b->done_term = 0;
+	if (mark <= tail->start)
+		return;
+	check_code(stream_find(reader, mark, tail->flushed, &h, &err), &err, mark);
 	frame = h.start == mark ? h.prev_start : h.start;
 	for (;;)
 	{
@@ -107,19 +111,20 @@ begin_behind(Applier *a, StreamPos mark, const StreamTail *tail)
 		RecordCommit commit;
 		StreamPos	pos;
 
-		check_code(stream_read(&a->reader, frame, tail->flushed, &h, &records, &err), &err, frame);
-		if (h.n_commits > 0 && last_commit(&h, records, limit, &pos, &commit))
+		check_code(stream_read(reader, frame, tail->flushed, &h, &records, &err), &err, frame);
+		if (h.n_commits > 0 && last_commit(&h, records, mark, &pos, &commit))
 		{
 			StreamPos	begin = commit.oldest_open ? Min(commit.oldest_open, h.start) : h.start;
 
-			begin_at(a, Max(begin, tail->start), pos, h.term);
+			b->frame = Max(begin, tail->start);
+			b->done = pos;
+			b->done_term = h.term;
 			return;
 		}
 		if (h.start <= tail->start)
 			break;
 		frame = h.prev_start;
 	}
-	begin_at(a, tail->start, mark, 0);
 }
 
 /* The mark S, and whether it is known to be part of this log. */
@@ -142,6 +147,7 @@ applier_position(Applier *a)
 	bool		again = a->done_term != 0;
 	uint64		term = a->done_term;
 	StreamPos	mark = again ? a->done : initial_mark(a);
+	ApplyBeginning b;
 
 	if (mark > tail.flushed)
 		ereport(ERROR,
@@ -156,10 +162,8 @@ applier_position(Applier *a)
 				 errdetail("Applied up to " STREAM_POS_FORMAT ", but the log begins at " STREAM_POS_FORMAT ".",
 						   STREAM_POS_ARGS(mark), STREAM_POS_ARGS(tail.start)),
 				 errhint("This node needs a new initial copy.")));
-	if (mark <= tail.start)
-		begin_at(a, tail.start, tail.start, 0);
-	else
-		begin_behind(a, mark, &tail);
+	apply_find_beginning(&a->reader, mark, &tail, &b);
+	begin_at(a, b.frame, b.done, b.done_term);
 	if (again && (a->done_term != term || a->done != mark))
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),

@@ -69,7 +69,8 @@ applier_publish(Applier *a, StreamPos pos, int n_txns, uint64 n_rows, TimestampT
 	bool		notify;
 
 	SpinLockAcquire(&node->mutex);
-	moved = pos > node->applied;
+	/* rows are missing: whoever waits for a place waits until they are back */
+	moved = pos > node->applied && !a->mending;
 	if (moved)
 		node->applied = pos;
 	node->apply_keep = keep;
@@ -92,7 +93,8 @@ void
 applier_publish_position(Applier *a, StreamPos pos)
 {
 	SpinLockAcquire(&a->node->mutex);
-	a->node->applied = pos;
+	if (!a->mending)
+		a->node->applied = pos;
 	SpinLockRelease(&a->node->mutex);
 	applier_publish(a, pos, 0, 0, 0);
 	broadcast(a->node);

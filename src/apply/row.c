@@ -434,7 +434,11 @@ apply_delete(LocalTransaction *t, const Record *r)
 		local_make_visible(t);
 		o->estate->es_output_cid = GetCurrentCommandId(true);
 		if (!find_row(o))
+		{
+			if (t->tolerant)
+				return;
 			row_missing(o->map, "delete");
+		}
 		done = delete_found(o);
 	}
 	t->written = true;
@@ -461,25 +465,33 @@ value_text(const RecordColumn *col, const RecordValue *value)
 	return OidOutputFunctionCall(output, apply_value(&column, value, col->name));
 }
 
-char *
-apply_row_key(const ApplyRelation *m, const Record *r)
+char
+apply_read_values(const ApplyRelation *m, const Record *r,
+				  RecordValue *old_values, RecordValue *new_values)
 {
 	StreamCursor c = r->rest;
-	RecordValue *old_values = palloc0(RECORD_MAX_ATTS * sizeof(RecordValue));
-	RecordValue *new_values = palloc0(RECORD_MAX_ATTS * sizeof(RecordValue));
-	RecordValue *values = new_values;
-	StringInfoData names,
-				texts;
 	char		kind = 'N';
 
-	if (r->type != RECORD_INSERT && r->type != RECORD_UPDATE && r->type != RECORD_DELETE)
-		return NULL;
 	(void) stream_get_u32(&c);
 	if (r->type == RECORD_INSERT)
 		read_row(m, r, &c, new_values);
 	else
 		read_change(m, r, &c, &kind, old_values, new_values);
-	if (kind != 'N')
+	return kind;
+}
+
+char *
+apply_row_key(const ApplyRelation *m, const Record *r)
+{
+	RecordValue *old_values = palloc0(RECORD_MAX_ATTS * sizeof(RecordValue));
+	RecordValue *new_values = palloc0(RECORD_MAX_ATTS * sizeof(RecordValue));
+	RecordValue *values = new_values;
+	StringInfoData names,
+				texts;
+
+	if (r->type != RECORD_INSERT && r->type != RECORD_UPDATE && r->type != RECORD_DELETE)
+		return NULL;
+	if (apply_read_values(m, r, old_values, new_values) != 'N')
 		values = old_values;
 
 	initStringInfo(&names);

@@ -174,6 +174,43 @@ open_tables(LocalTransaction *t, StreamCursor *c, TruncateSet *set)
 				 errmsg("the stream has a malformed TRUNCATE record")));
 }
 
+/* All tables that refer to those of relids, and those that refer to them, added. */
+static List *
+with_referencing(List *relids)
+{
+	List	   *more;
+
+	while ((more = heap_truncate_find_FKs(relids)) != NIL)
+		relids = list_concat(relids, more);
+	return relids;
+}
+
+/*
+ * Given the relids of whatever refers to the table, TRUNCATE finds no reference
+ * from outside, and no table to cascade to.
+ */
+void
+apply_empty_table(LocalTransaction *t, ApplyRelation *m)
+{
+	Relation	rel;
+	List	   *logged;
+
+	apply_flush_inserts(t, NULL);
+	open_relation_close_all(t);
+	local_become_self(t);
+	local_make_visible(t);
+	t->relation = m;
+	rel = relation_map_open(m, AccessExclusiveLock);
+	logged = RelationIsLogicallyLogged(rel) ? list_make1_oid(m->localoid) : NIL;
+	if (!BATON_TRUNCATE_CHANGES_USER)
+		local_become_owner(t, m->owner);
+	baton_truncate(list_make1(rel), with_referencing(list_make1_oid(m->localoid)), logged,
+				   DROP_CASCADE, false);
+	local_become_self(t);
+	table_close(rel, NoLock);
+	t->written = true;
+}
+
 /* Raises what an ordinary TRUNCATE raises. */
 void
 apply_truncate(LocalTransaction *t, const Record *r)

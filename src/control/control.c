@@ -145,6 +145,14 @@ encode_data(StreamBuf *buf, const ControlData *d)
 	stream_buf_u64(buf, d->copy_lsn);
 	stream_buf_string(buf, d->copy_conninfo);
 	put_bool(buf, d->copy_replaces);
+
+	stream_buf_u8(buf, d->reconcile);
+	put_bool(buf, d->rollback_unlimited);
+	stream_buf_u64(buf, d->reconcile_attempt);
+	stream_buf_u32(buf, d->reconcile_txns);
+	stream_buf_u64(buf, d->rolled_back_lsn);
+	stream_buf_u32(buf, d->origin_number);
+	stream_buf_u64(buf, d->mend_until);
 }
 
 static bool
@@ -199,8 +207,17 @@ decode_data(StreamCursor *c, ControlData *d)
 	stream_get_string(c, d->copy_conninfo, sizeof(d->copy_conninfo));
 	d->copy_replaces = get_bool(c);
 
+	d->reconcile = stream_get_u8(c);
+	d->rollback_unlimited = get_bool(c);
+	d->reconcile_attempt = stream_get_u64(c);
+	d->reconcile_txns = stream_get_u32(c);
+	d->rolled_back_lsn = stream_get_u64(c);
+	d->origin_number = stream_get_u32(c);
+	d->mend_until = stream_get_u64(c);
+
 	return !c->failed && c->p == c->end &&
-		d->intent >= INTENT_ACTIVE && d->intent <= INTENT_DETACHED;
+		d->intent >= INTENT_ACTIVE && d->intent <= INTENT_DETACHED &&
+		d->reconcile <= RECONCILE_FILL;
 }
 
 static pg_crc32c

@@ -62,6 +62,18 @@ typedef enum NodeIntent
 	INTENT_DETACHED				/* out of service, see reason; start() rejoins */
 } NodeIntent;
 
+/*
+ * What is to be done about commits that this node has, and the elected stream has
+ * not; what causes each change stands at the head of reconcile/reconcile_worker.c.
+ */
+typedef enum ReconcileState
+{
+	RECONCILE_NONE = 0,
+	RECONCILE_SAVE,				/* they are being looked for and saved; never on disk */
+	RECONCILE_MEND,				/* saved; the touched rows are to be taken out and fetched */
+	RECONCILE_FILL				/* they are out; the applier puts the fetched ones in */
+} ReconcileState;
+
 /* What a member has acknowledged to this node, as far as was written down. */
 typedef struct PeerMark
 {
@@ -112,6 +124,16 @@ typedef struct ControlData
 	uint64		copy_lsn;
 	char		copy_conninfo[BATON_CONNINFO_LEN];	/* the member to take it from */
 	bool		copy_replaces;	/* COPYING: the database holds data, which the copy is to replace */
+
+	/* mending of diverged commits, see reconcile/reconcile.h */
+	uint8		reconcile;		/* ReconcileState: NONE, MEND or FILL */
+	bool		rollback_unlimited;	/* a person has said: whatever their number */
+	uint64		reconcile_attempt;	/* of the rows that were saved last in baton.rolled_back */
+	uint32		reconcile_txns;	/* transactions that are being rolled back */
+	uint64		rolled_back_lsn;	/* own commits that begin before it, and lie behind what is applied,
+								 * have been rolled back: they are applied like others' */
+	uint32		origin_number;	/* of the replication origin in use */
+	StreamPos	mend_until;		/* FILL: the log up to here holds what the fetched rows hold */
 } ControlData;
 
 typedef enum ControlCode

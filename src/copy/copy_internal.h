@@ -42,6 +42,8 @@ typedef struct CopyContext
 	bool		arbiter;		/* there are no tables: the log is all */
 	MemoryContext attempt_context;		/* everything of one attempt */
 	int			attempt;
+	const char *table_filter;	/* only these tables: a condition on pg_class c and pg_namespace n; NULL all */
+	bool		untold;			/* not to be shown as a copy: it is only some rows */
 	bool		replaces;		/* the database holds data that stays until the new is complete */
 
 	/* connections; NULL when closed */

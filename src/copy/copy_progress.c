@@ -29,6 +29,8 @@ PG_FUNCTION_INFO_V1(baton_copy_state);
 void
 copy_progress_phase(CopyContext *ctx, const char *phase)
 {
+	if (ctx->untold)
+		return;
 	SpinLockAcquire(&ctx->node->mutex);
 	strlcpy(ctx->node->copy.phase, phase, sizeof(ctx->node->copy.phase));
 	ctx->node->copy.phase_at = GetCurrentTimestamp();
@@ -54,6 +56,8 @@ copy_progress_begin(CopyContext *ctx)
 void
 copy_progress_error(CopyContext *ctx, const char *message)
 {
+	if (ctx->untold)
+		return;
 	SpinLockAcquire(&ctx->node->mutex);
 	strlcpy(ctx->node->copy.error, message ? message : "", sizeof(ctx->node->copy.error));
 	SpinLockRelease(&ctx->node->mutex);

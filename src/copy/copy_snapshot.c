@@ -52,13 +52,13 @@
 	"FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace " \
 	"WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' " \
 	"  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'baton', 'baton_rpc') " \
-	"  AND n.nspname !~ '^pg_(toast|temp_)' " \
+	"  AND n.nspname !~ '^pg_(toast|temp_)' %s " \
 	"ORDER BY c.oid"
 
 static CopyTable *
-read_tables(PGconn *conn, int *n_tables)
+read_tables(CopyContext *ctx, PGconn *conn, int *n_tables)
 {
-	CopyRows   *rows = copy_query(conn, 0, TABLES_QUERY);
+	CopyRows   *rows = copy_query(conn, 0, TABLES_QUERY, ctx->table_filter ? ctx->table_filter : "");
 	CopyTable  *tables = palloc0(sizeof(CopyTable) * Max(rows->n_rows, 1));
 
 	for (int i = 0; i < rows->n_rows; i++)
@@ -152,7 +152,7 @@ lock_all(CopyContext *ctx, CopyTable **tables, int *n_tables)
 {
 	copy_query(ctx->locker, COPY_RPC_TIMEOUT, "BEGIN");
 	copy_query(ctx->locker, COPY_RPC_TIMEOUT, "SET LOCAL lock_timeout = '" LOCK_TIMEOUT "'");
-	*tables = read_tables(ctx->locker, n_tables);
+	*tables = read_tables(ctx, ctx->locker, n_tables);
 	return lock_tables(ctx, *tables, *n_tables, NULL, 0);
 }
 
@@ -252,10 +252,10 @@ tables_unchanged(CopyContext *ctx, const CopyTable *locked, int n_locked)
 	CopyTable  *fresh;
 	int			n_fresh;
 
-	ctx->tables = read_tables(ctx->keeper, &ctx->n_tables);
+	ctx->tables = read_tables(ctx, ctx->keeper, &ctx->n_tables);
 	if (!lock_tables(ctx, ctx->tables, ctx->n_tables, locked, n_locked))
 		return false;
-	fresh = read_tables(ctx->locker, &n_fresh);
+	fresh = read_tables(ctx, ctx->locker, &n_fresh);
 	for (int i = 0; i < ctx->n_tables; i++)
 	{
 		const CopyTable *now = find_table(fresh, n_fresh, ctx->tables[i].relid);
@@ -326,7 +326,8 @@ name_obstacle(CopyContext *ctx)
 	if (rows->n_rows > 0)
 		message = psprintf("%s; the oldest now: %s", message, rows->value[0][0]);
 	copy_progress_error(ctx, message);
-	ereport(LOG, (errmsg("initial copy: %s", message)));
+	if (!ctx->untold)
+		ereport(LOG, (errmsg("initial copy: %s", message)));
 }
 
 /*
@@ -352,6 +353,8 @@ copy_take_snapshot(CopyContext *ctx)
 
 	/* (6): the temporary slot would hold WAL and catalog rows for the whole copy */
 	copy_close(&ctx->slot);
+	if (ctx->untold)
+		return;
 	read_sizes(ctx);
 
 	SpinLockAcquire(&ctx->node->mutex);

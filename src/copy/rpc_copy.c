@@ -39,7 +39,8 @@ result_desc(FunctionCallInfo fcinfo)
 }
 
 /*
- * The term that this node leads, with its TERM record flushed.  Raises
+ * The term that this node leads, with its TERM record flushed and all before it
+ * applied, which its gate tells: a snapshot lacks nothing of earlier terms.  Raises
  * ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if it leads none: copies are taken from
  * the primary only.
  */
@@ -53,7 +54,7 @@ led_term(NodeShared *node)
 	state = node->state;
 	term = node->lead_term;
 	LWLockRelease(&node->state_lock);
-	if (state != NODE_PRIMARY || term == 0)
+	if (state != NODE_PRIMARY || term == 0 || pg_atomic_read_u32(&node->gate) == GATE_CLOSED)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("initial copies are taken from the primary"),

@@ -70,10 +70,28 @@ run_start(Coordinator *c)
 	c->control.door_closed = false;
 	coordinator_save(c);
 	pg_atomic_write_u32(&c->node->door_closed, 0);
-	c->logged_divergence = 0;
 	coordinator_note(c, "start", "takes part in the group again");
 	coordinator_start_consensus(c);
 	done(c);
+}
+
+/* baton.rejoin(): as start(), and a person has seen what that costs. */
+static void
+run_rejoin(Coordinator *c, bool discard)
+{
+	if (!discard && c->control.intent == INTENT_DETACHED && strncmp(c->control.reason, "diverged", 8) == 0)
+	{
+		command_finish(c, false, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					   "this node has transactions that its group does not have", c->control.reason,
+					   "baton.rejoin(discard => true) rolls them back; they are saved in baton.rolled_back first.");
+		return;
+	}
+	if (discard && !c->down && c->control.intent == INTENT_DETACHED)
+	{
+		c->control.rollback_unlimited = true;
+		coordinator_recover_reconcile(c);
+	}
+	run_start(c);
 }
 
 /* baton.stop(): out of replication, as it is, over restarts too. */
@@ -199,6 +217,9 @@ begin_command(Coordinator *c)
 			break;
 		case COMMAND_START:
 			run_start(c);
+			break;
+		case COMMAND_REJOIN:
+			run_rejoin(c, cmd->force);
 			break;
 		case COMMAND_STOP:
 			run_stop(c);

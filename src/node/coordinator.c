@@ -434,6 +434,7 @@ one_turn(Coordinator *c)
 		take_signs_of_life(c);
 		take_cut_request(c);
 		take_sync_error(c);
+		coordinator_take_reconcile(c);
 		coordinator_take_copy_wanted(c);
 		take_failover_record(c);
 	}

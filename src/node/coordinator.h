@@ -135,7 +135,8 @@ typedef struct Coordinator
 	bool		seen_failover;	/* FAILOVER_SEEN has been told */
 	uint64		seen_attempt;
 	uint32		upkeep_turn;
-	XLogRecPtr	logged_divergence;
+	XLogRecPtr	old_origins_lsn;	/* replication origins that are not in use go when capture is here; 0 none */
+	char		reconcile_reason[BATON_REASON_LEN]; /* published last */
 	uint16		noted_leader;	/* the primary that an event has named last, 0 none */
 	uint64		events_retry_at;	/* ms: rows of baton.events are not written before */
 	int			n_events;
@@ -171,6 +172,7 @@ extern void coordinator_publish_members(Coordinator *c);
 
 /* workers.c */
 extern void coordinator_supervise(Coordinator *c, uint64 now);
+extern void coordinator_await_worker(Coordinator *c, WorkerKind kind);
 extern void coordinator_stop_worker(Coordinator *c, WorkerKind kind);
 extern void coordinator_end_workers(Coordinator *c);
 extern void coordinator_stop_workers(Coordinator *c);
@@ -188,6 +190,18 @@ extern void coordinator_take_copy_wanted(Coordinator *c);
 extern bool coordinator_renew_peer_marks(Coordinator *c);
 extern void coordinator_publish_peer_marks(Coordinator *c);
 extern void coordinator_note_cut(Coordinator *c);
+
+/* reconcile.c */
+extern void coordinator_recover_reconcile(Coordinator *c);
+extern void coordinator_take_reconcile(Coordinator *c);
+extern bool coordinator_is_reconciling(Coordinator *c);
+extern bool coordinator_reconcile_allows(Coordinator *c, WorkerKind kind);
+extern char *coordinator_reconcile_reason(Coordinator *c);
+extern void coordinator_forget_reconcile(Coordinator *c);
+extern void coordinator_drop_old_origins(Coordinator *c);
+
+/* prepared.c */
+extern void coordinator_roll_back_prepared(Coordinator *c);
 
 /* membership.c */
 extern bool coordinator_may_change_membership(Coordinator *c, const Membership *changed,

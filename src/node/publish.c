@@ -62,6 +62,8 @@ visible_reason(const Coordinator *c)
 		return c->control.reason;
 	if (c->lease_reason[0] != '\0')
 		return c->lease_reason;
+	if (c->reconcile_reason[0] != '\0')
+		return c->reconcile_reason;
 	return c->trouble[0] != '\0' ? c->trouble : c->ack_trouble;
 }
 

@@ -156,6 +156,7 @@ publish_marks(Coordinator *c)
 	node->capture_term = 0;
 	node->failover_seen = false;
 	SpinLockRelease(&node->mutex);
+	coordinator_recover_reconcile(c);
 }
 
 /* Reasons why an active node has to wait for a person, or NULL. */

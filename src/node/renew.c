@@ -48,6 +48,7 @@ coordinator_begin_copy(Coordinator *c, const char *why)
 	Assert(c->consensus.role != ROLE_PRIMARY);
 	coordinator_stop_worker(c, WORKER_APPLIER);
 	coordinator_stop_worker(c, WORKER_CAPTURE);
+	coordinator_stop_worker(c, WORKER_RECONCILE);
 	raise_vote_floor(c);
 	choose_source(c);
 	c->control.intent = INTENT_COPYING;
@@ -55,6 +56,9 @@ coordinator_begin_copy(Coordinator *c, const char *why)
 	c->control.was_primary = false;
 	c->control.door_closed = false;
 	c->control.slot_name[0] = '\0';
+	c->control.reconcile = RECONCILE_NONE;
+	c->control.reconcile_txns = 0;
+	c->control.mend_until = 0;
 	snprintf(c->control.reason, BATON_REASON_LEN, "takes a new copy: %s", why);
 	coordinator_save(c);
 
@@ -67,8 +71,8 @@ coordinator_begin_copy(Coordinator *c, const char *why)
 	node->copy.wanted[0] = '\0';
 	node->apply_error[0] = '\0';
 	SpinLockRelease(&node->mutex);
+	coordinator_forget_reconcile(c);
 	c->own_end = 0;
-	c->logged_divergence = 0;
 	coordinator_note(c, "new copy", "takes a new copy: %s", why);
 	coordinator_publish_members(c);
 	if (c->running)

@@ -29,7 +29,8 @@
 
 /*
  * A node may stand for election while it has its data and applies: not while it
- * copies, and not when its applier has stopped at an error.  Own commits that
+ * copies, is half through the mending of diverged commits, or its applier has
+ * stopped at an error.  Own commits that
  * are not in the stream are in the way only if another has led since; whoever may
  * resume appends them once it leads again.
  */
@@ -38,7 +39,8 @@ may_lead(Coordinator *c)
 {
 	bool		stuck;
 
-	if (c->control.intent != INTENT_ACTIVE || c->down || coordinator_is_arbiter(c))
+	if (c->control.intent != INTENT_ACTIVE || c->down || coordinator_is_arbiter(c) ||
+		coordinator_is_reconciling(c))
 		return false;
 	SpinLockAcquire(&c->node->mutex);
 	stuck = c->node->apply_error[0] != '\0' ||

@@ -116,24 +116,6 @@ check_slot(Coordinator *c)
 	coordinator_cannot_follow(c, "its replication slot held back more WAL than baton.slot_keep_size and was dropped");
 }
 
-/* An own commit that no other node has was found while not primary. */
-static void
-check_divergence(Coordinator *c)
-{
-	XLogRecPtr	lsn;
-
-	SpinLockAcquire(&c->node->mutex);
-	lsn = c->node->diverged_lsn;
-	SpinLockRelease(&c->node->mutex);
-	if (lsn == c->logged_divergence)
-		return;
-	c->logged_divergence = lsn;
-	if (lsn == 0 || c->control.intent != INTENT_ACTIVE || c->consensus.role != ROLE_REPLICA)
-		return;
-	coordinator_detach(c, psprintf("diverged: it has commits of its own, from WAL position %X/%X on, that its group does not have",
-								   LSN_FORMAT_ARGS(lsn)));
-}
-
 /*
  * Take the node out of service, for a person to look at.  why: see
  * baton.status.reason.
@@ -166,7 +148,7 @@ coordinator_upkeep(Coordinator *c)
 		return;
 	renew_marks(c);
 	remove_old_segments(c);
-	check_divergence(c);
+	coordinator_drop_old_origins(c);
 	if (++c->upkeep_turn % SLOT_CHECK_TURNS == 0)
 		check_slot(c);
 }

@@ -19,6 +19,7 @@ static const struct
 	[WORKER_APPLIER] = {"baton_applier_main", "applier"},
 	[WORKER_COPY] = {"baton_copy_main", "copy"},
 	[WORKER_NOTIFIER] = {"baton_notifier_main", "notifier"},
+	[WORKER_RECONCILE] = {"baton_reconcile_main", "reconcile"},
 };
 
 /*
@@ -52,7 +53,7 @@ own_wal_is_read(Coordinator *c)
 static bool
 worker_wanted(Coordinator *c, WorkerKind kind)
 {
-	if (c->down)
+	if (c->down || !coordinator_reconcile_allows(c, kind))
 		return false;
 	switch (kind)
 	{
@@ -64,6 +65,8 @@ worker_wanted(Coordinator *c, WorkerKind kind)
 			return c->running && c->control.intent == INTENT_ACTIVE && !coordinator_is_arbiter(c) &&
 				!(c->consensus.role == ROLE_PRIMARY && c->term_end == 0) &&
 				own_wal_is_read(c);
+		case WORKER_RECONCILE:
+			return c->running && c->control.intent == INTENT_ACTIVE;
 		case WORKER_COPY:
 			return c->control.intent == INTENT_COPYING;
 		case WORKER_NOTIFIER:
@@ -115,6 +118,8 @@ supervise_one(Coordinator *c, WorkerKind kind, uint64 now)
 	if (!ended || now < slot->restart_at)
 		return;
 	node_worker_tell(c->node, kind, false);
+	if ((kind == WORKER_APPLIER || kind == WORKER_RECONCILE) && c->consensus.role == ROLE_REPLICA)
+		coordinator_roll_back_prepared(c);
 	if (launch_worker(worker_table[kind].function, worker_table[kind].name, c->node->dboid, &slot->handle))
 	{
 		slot->complained = false;
@@ -154,21 +159,32 @@ coordinator_supervise(Coordinator *c, uint64 now)
 }
 
 /*
- * End a worker and wait until it is gone.
+ * Wait until a worker that is about to end by itself is gone; the next one is
+ * started without a pause.
  */
 void
-coordinator_stop_worker(Coordinator *c, WorkerKind kind)
+coordinator_await_worker(Coordinator *c, WorkerKind kind)
 {
 	WorkerSlot *slot = &c->workers[kind];
 
 	slot->wanted = false;
 	if (slot->handle == NULL)
 		return;
-	end_worker(c, kind);
 	(void) WaitForBackgroundWorkerShutdown(slot->handle);
 	pfree(slot->handle);
 	slot->handle = NULL;
 	slot->restart_at = 0;
+}
+
+/*
+ * End a worker and wait until it is gone.
+ */
+void
+coordinator_stop_worker(Coordinator *c, WorkerKind kind)
+{
+	if (c->workers[kind].handle != NULL)
+		end_worker(c, kind);
+	coordinator_await_worker(c, kind);
 }
 
 /* Ask all workers to end, without waiting. */

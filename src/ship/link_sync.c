@@ -25,6 +25,9 @@ typedef enum FrameVerdict
 	FRAME_UNREADABLE			/* own log is damaged, link has failed */
 } FrameVerdict;
 
+/* How long to wait for a replica that saves what is to be cut, in ms. */
+#define WAIT_PAUSE_MS 100
+
 static const char search_sql[] =
 "SELECT start, frame_end, term FROM baton_rpc.frame_before($1)";
 static const char cut_sql[] =
@@ -257,7 +260,8 @@ link_sync_cut_answer(Link *link)
 	if (strcmp(text, "ok") == 0)
 		link_sync_done(link, link->search.end);
 	else
-		link_fail(link, baton_reconnect_max_delay, "%s", text);
+		link_fail(link, strncmp(text, "wait", 4) == 0 ? Min(WAIT_PAUSE_MS, baton_reconnect_max_delay) :
+				  baton_reconnect_max_delay, "%s", text);
 }
 
 /* The question under way is answered, with a good result. */

@@ -2,10 +2,9 @@
  * sync_up.c - baton_rpc.sync_up(): cut this log at the last frame that it has in
  * common with the primary's.
  *
- * Only what has left no trace in tables may be cut: if a transaction ends behind
- * the place, or this database has commits that its log lacks, the node has
- * diverged.  Then nothing is cut and the node says so; its coordinator takes it
- * out of service.
+ * What has left traces in tables is saved before it is cut (reconcile/): if a
+ * transaction ends behind the place, nothing is cut yet, and the primary asks
+ * again.
  *
  * Order: the coordinator lowers the marks in the control file, and `applied` with
  * them, so that a crash after the cut does not take it for damage; then the log is
@@ -27,28 +26,13 @@ PG_FUNCTION_INFO_V1(baton_rpc_sync_up);
 /* How long the coordinator and the applier may take, in milliseconds. */
 #define CUT_WAIT_MS 10000
 
-/* Why the log may not be cut at pos: "" if it may. */
-static void
-sync_up_obstacle(NodeShared *node, StreamPos pos, StreamPos end, char *why, size_t size)
+/* Has this log commits behind pos? */
+static bool
+sync_up_commits_behind(StreamPos pos, StreamPos end)
 {
-	XLogRecPtr	diverged;
 	StreamPos	at = pos;
-	bool		arbiter;
 
-	why[0] = '\0';
-	SpinLockAcquire(&node->mutex);
-	diverged = node->diverged_lsn;
-	arbiter = node->arbiter;
-	SpinLockRelease(&node->mutex);
-
-	/* without tables nothing is left of what is cut */
-	if (arbiter)
-		return;
-	if (diverged != InvalidXLogRecPtr)
-		snprintf(why, size, "it has committed a transaction of its own at %X/%X while it was not primary",
-				 LSN_FORMAT_ARGS(diverged));
-
-	while (why[0] == '\0' && at < end)
+	while (at < end)
 	{
 		FrameHeader h;
 		StreamError err = {0};
@@ -60,25 +44,50 @@ sync_up_obstacle(NodeShared *node, StreamPos pos, StreamPos end, char *why, size
 					 errmsg("the stream log cannot be read: %s", err.message),
 					 errdetail("Stream position %X/%X.", STREAM_POS_ARGS(at))));
 		if (h.n_commits > 0)
-			snprintf(why, size, "it has transactions from %X/%X on that the primary's log lacks",
-					 STREAM_POS_ARGS(h.start));
+			return true;
 		at = frame_end(&h);
 	}
+	return false;
 }
 
-/* Keep the reason where status shows it, and let the coordinator act on it. */
-static void
-sync_up_diverged(NodeShared *node, const char *why)
+/*
+ * May the log be cut at pos?  Commits behind it are in nobody's way once they are
+ * saved, or are known not to be in the tables; else the coordinator is asked to
+ * see to that.
+ */
+static bool
+sync_up_may_cut(NodeShared *node, StreamPos pos, StreamPos end)
 {
-	char		reason[BATON_REASON_LEN];
+	ReconcileShared *rec = &node->reconcile;
+	bool		commits = sync_up_commits_behind(pos, end);
+	bool		may = false;
 
-	snprintf(reason, sizeof(reason), "diverged: %s", why);
 	SpinLockAcquire(&node->mutex);
-	strlcpy(node->sync_error, reason, sizeof(node->sync_error));
+	switch (rec->state)
+	{
+		case RECONCILE_NONE:
+			/* an arbiter has no tables: nothing is left there of what is cut */
+			may = !commits || node->arbiter || (rec->may_cut != 0 && pos >= rec->may_cut);
+			break;
+		case RECONCILE_SAVE:
+			break;
+		case RECONCILE_MEND:
+			/* what lies behind `applied` is not in the tables, or saved */
+			may = !commits || pos >= node->applied;
+			break;
+		case RECONCILE_FILL:
+			may = !commits && pos >= rec->mend_until;
+			break;
+	}
+	if (!may)
+	{
+		rec->asked = true;
+		rec->asked_cut = pos;
+	}
 	SpinLockRelease(&node->mutex);
-	node_wake(node, WORKER_COORDINATOR);
-	ereport(LOG,
-			(errmsg("database \"%s\" has diverged from its group: %s", node->dbname, why)));
+	if (!may)
+		node_wake(node, WORKER_COORDINATOR);
+	return may;
 }
 
 /* Have the coordinator lower the control file's marks to pos. */
@@ -172,7 +181,7 @@ sync_up_restart_applier(NodeShared *node, StreamPos pos)
  * baton_rpc.sync_up(from_id, term, pos, last_start, last_term): cut this log to
  * pos, where the frame (last_start, last_term) ends, which both logs have.
  *
- * Returns 'ok', or 'diverged: ' and why, with nothing cut.  Raises
+ * Returns 'ok', or 'wait: ' and for what, with nothing cut.  Raises
  * ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if this session is not (any more) the
  * receiver of that term, and ERRCODE_IO_ERROR if the cut fails.
  */
@@ -187,7 +196,6 @@ baton_rpc_sync_up(PG_FUNCTION_ARGS)
 	NodeShared *node = rpc_enter_peer(from);
 	StreamTail	tail = node_log_tail(node);
 	StreamError err = {0};
-	char		why[BATON_REASON_LEN - 16];
 	StreamCode	code;
 
 	if (pos == tail.end && last_start == tail.last_start && last_term == tail.last_term)
@@ -197,12 +205,8 @@ baton_rpc_sync_up(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("stream position %X/%X is outside this log", STREAM_POS_ARGS(pos))));
 
-	sync_up_obstacle(node, pos, tail.end, why, sizeof(why));
-	if (why[0] != '\0')
-	{
-		sync_up_diverged(node, why);
-		PG_RETURN_TEXT_P(cstring_to_text(psprintf("diverged: %s", why)));
-	}
+	if (!sync_up_may_cut(node, pos, tail.end))
+		PG_RETURN_TEXT_P(cstring_to_text("wait: it has commits that this group does not have, and saves them"));
 
 	sync_up_ask_coordinator(node, pos);
 	code = sync_up_cut(node, term, tail.end, pos, last_start, last_term, &err);
@@ -212,6 +216,9 @@ baton_rpc_sync_up(PG_FUNCTION_ARGS)
 						 : ERRCODE_IO_ERROR),
 				 errmsg("the stream log was not cut: %s", err.message)));
 	stream_reader_close(&rpc_session.reader);
+	SpinLockAcquire(&node->mutex);
+	node->reconcile.may_cut = 0;
+	SpinLockRelease(&node->mutex);
 	sync_up_restart_applier(node, pos);
 	ereport(LOG,
 			(errmsg("stream log of database \"%s\" cut from %X/%X to %X/%X, where it parts from the primary's",

@@ -69,6 +69,13 @@ sample(void)
 	d->copy_term = 9;
 	d->copy_lsn = 10;
 	strcpy(d->copy_conninfo, "host=alpha");
+	d->reconcile = RECONCILE_FILL;
+	d->rollback_unlimited = true;
+	d->reconcile_attempt = 11;
+	d->reconcile_txns = 12;
+	d->rolled_back_lsn = 13;
+	d->origin_number = 14;
+	d->mend_until = 15;
 	return d;
 }
 
