@@ -23,7 +23,7 @@ build_writer
 
 primary() { local n; for n in $NODES; do [ "$(state "$n" app 2>/dev/null)" != primary ] || echo "$n"; done; }
 two_replicas() { local n; for n in $NODES; do state "$n" app; done | grep -c replica; }
-in_order() { wait_for "${1:-120}" 2 two_replicas; }
+in_order() { wait_for 120 2 two_replicas; }
 kill_server() {
   local postmaster children
   postmaster=$(postmaster_pid "$1")
