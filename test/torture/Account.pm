@@ -16,16 +16,19 @@ our $BALANCE = 1000;
 sub read_logs
 {
 	my ($class, @logs) = @_;
-	my $self = bless { all => [], notices => {} }, $class;
+	my $self = bless { all => [] }, $class;
 	for my $file (@logs)
 	{
 		my ($kind) = $file =~ m{([a-z]+)\d+\.txt$} or die "what is $file?\n";
+		my $notice = '';
 		open my $fh, '<', $file or die "$file: $!\n";
 		while (<$fh>)
 		{
 			chomp;
-			if (/^# (.*)/) { $self->{notices}{$1}++; next; }
-			my %t = (kind => $kind);
+			# it came before the transaction's line
+			if (/^# notice (.*)/) { $notice = $1; next; }
+			my %t = (kind => $kind, notice => $notice);
+			$notice = '';
 			@t{qw(outcome id begun sent done node term data)} = split / /, $_, 8;
 			push @{ $self->{all} }, \%t;
 		}
@@ -175,8 +178,8 @@ sub check_reigns
 sub check_notices
 {
 	my ($self) = @_;
-	my @bad = grep { /synchronous replication/ } sort keys %{ $self->{notices} };
-	return map { "a commit came with this warning $self->{notices}{$_} times: $_" } @bad;
+	my @bad = grep { $_->{notice} =~ /synchronous replication/ } $self->_of('transfer|append|read', 'ack');
+	return @bad ? 'acknowledged with a warning: ' . _some(map { _who($_) . ": $_->{notice}" } @bad) : ();
 }
 
 # The longest times without an acknowledged commit, longest first: [seconds, begin],

@@ -105,8 +105,7 @@ note_notice(void *arg, const PGresult *res)
 	Client	   *c = arg;
 	const char *message = PQresultErrorField(res, PG_DIAG_MESSAGE_PRIMARY);
 
-	fprintf(c->log, "# notice %s %s\n", PQresultErrorField(res, PG_DIAG_SQLSTATE),
-			message ? message : "");
+	fprintf(c->log, "# notice %s\n", message ? message : "");
 }
 
 /* The lists of hosts and ports begin with another one each time. */
