@@ -61,6 +61,7 @@ typedef enum WorkerKind
 	WORKER_COPY,
 	WORKER_NOTIFIER,
 	WORKER_RECONCILE,
+	WORKER_FETCH,
 	WORKER_KINDS
 } WorkerKind;
 
@@ -275,6 +276,8 @@ typedef struct NodeShared
 	uint64		append_term;	/* only frames of this term may be appended; the voter raises
 								 * it under log_lock together with reading tail.end */
 	bool		log_ready;		/* tail is valid */
+	uint16		fetch_from;		/* UNKNOWN: frames of this member may be appended, whatever their
+								 * term; 0 none */
 	StreamPos	ship_hold;		/* frames from here on are not shipped yet: a change of members
 								 * among them is not published; 0 none */
 	uint64		source_lsn;		/* own commits up to here lie in the log (capture, or recovery) */

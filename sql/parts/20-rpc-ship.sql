@@ -54,6 +54,12 @@ RETURNS record AS 'MODULE_PATHNAME', 'baton_rpc_watch' LANGUAGE C STRICT VOLATIL
 COMMENT ON FUNCTION baton_rpc.watch(integer, bigint, integer, pg_lsn, bigint, text, bigint, pg_lsn, text, integer, integer)
     IS 'wait until this node has something to say that the caller does not know';
 
+CREATE FUNCTION baton_rpc.fetch_frames(from_id integer, pos pg_lsn, last_start pg_lsn, last_term bigint,
+    max_bytes integer, OUT frames bytea, OUT members bytea)
+RETURNS record AS 'MODULE_PATHNAME', 'baton_rpc_fetch_frames' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION baton_rpc.fetch_frames(integer, pg_lsn, pg_lsn, bigint, integer)
+    IS 'frames of this node''s log behind that of a member, if that is the beginning of this one';
+
 CREATE FUNCTION baton_rpc.deliver(messages bytea)
 RETURNS void AS 'MODULE_PATHNAME', 'baton_rpc_deliver' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION baton_rpc.deliver(bytea)

@@ -210,7 +210,8 @@ finish(CopyContext *ctx)
 
 	copy_progress_phase(ctx, "finishing");
 	copy_close(&ctx->local);
-	copy_scratch_empty(ctx);
+	if (!ctx->arbiter)
+		copy_scratch_empty(ctx);
 
 	request.kind = COPY_REQUEST_FINISH;
 	request.log_base = ctx->start;

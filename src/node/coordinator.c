@@ -101,6 +101,7 @@ coordinator_exit(int code, Datum arg)
 		gate_set(node, GATE_HELD);
 	LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);
 	node->append_term = 0;
+	node->fetch_from = 0;
 	LWLockRelease(&node->log_lock);
 	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
 	node->lead_term = 0;
@@ -257,12 +258,27 @@ take_failover_record(Coordinator *c)
 		coordinator_event(c, &e);
 }
 
+/* Has the log got to where the member's was that the core had fetched from? */
+static bool
+fetch_is_done(Coordinator *c)
+{
+	StreamTail	tail;
+	ConsensusPlace end;
+
+	if (c->consensus.fetch_from == 0)
+		return false;
+	tail = node_log_tail(c->node);
+	end.term = tail.last_term;
+	end.pos = tail.flushed;
+	return consensus_place_cmp(end, c->consensus.fetch_place) >= 0;
+}
+
 static void
 take_clock(Coordinator *c, uint64 now)
 {
 	ConsensusEvent e = {EV_TICK};
 
-	if (c->running && c->next_tick != 0 && now >= c->next_tick)
+	if (c->running && c->next_tick != 0 && (now >= c->next_tick || fetch_is_done(c)))
 		coordinator_event(c, &e);
 }
 

@@ -357,6 +357,7 @@ coordinator_event(Coordinator *c, ConsensusEvent *e)
 	e->log.pos = node->tail.flushed;
 	consensus_step(&c->consensus, e, &u);
 	node->append_term = append_term(&c->consensus);
+	node->fetch_from = c->consensus.role == ROLE_UNKNOWN ? u.fetch_from : 0;
 	LWLockRelease(&node->log_lock);
 
 	elog(DEBUG2, "baton: event %d message %d from %d in term " UINT64_FORMAT ", log end %X/%X: %s -> %s, outcome %d, %d messages",

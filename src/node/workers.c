@@ -20,6 +20,7 @@ static const struct
 	[WORKER_COPY] = {"baton_copy_main", "copy"},
 	[WORKER_NOTIFIER] = {"baton_notifier_main", "notifier"},
 	[WORKER_RECONCILE] = {"baton_reconcile_main", "reconcile"},
+	[WORKER_FETCH] = {"baton_fetch_main", "fetch"},
 };
 
 /*
@@ -71,6 +72,9 @@ worker_wanted(Coordinator *c, WorkerKind kind)
 			return c->control.intent == INTENT_COPYING;
 		case WORKER_NOTIFIER:
 			return baton_on_role_change[0] != '\0';
+		case WORKER_FETCH:
+			return c->running && c->control.intent == INTENT_ACTIVE &&
+				c->consensus.role == ROLE_UNKNOWN && c->consensus.fetch_from != 0;
 		default:
 			return false;
 	}
