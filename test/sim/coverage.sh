@@ -22,7 +22,7 @@ done
 # shellcheck disable=SC2086
 ${CC:-cc} $flags --coverage -o simulate "$here"/*.c -I"$here" ./*.o
 # shellcheck disable=SC2086
-${CC:-cc} $flags --coverage -o run "$root/test/consensus/run.c" ./*.o
+${CC:-cc} $flags --coverage -o run "$root"/test/consensus/*.c ./*.o
 ./run "$root"/test/consensus/scripts/*.txt | tail -n 1
 ./simulate --runs "$runs" | tail -n 1
 

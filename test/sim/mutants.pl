@@ -15,7 +15,7 @@ use warnings;
 use Cwd qw(getcwd);
 use File::Temp qw(tempdir);
 
-my $runs = $ENV{SIM_RUNS} || 30000;
+my $runs = $ENV{SIM_RUNS} || 40000;
 my $jobs = $ENV{SIM_JOBS} || 2;
 my $cc = $ENV{CC} || 'cc';
 
@@ -26,8 +26,8 @@ my @mutants = (
 		'((uint64_t) (lease) + (lease) / 16 + 10)', '((uint64_t) (lease))'],
 	['promise not on disk before it is given', 'lease.c',
 		"durable->promise_ms = lease;\n", ";\n"],
-	['promise ignored by a node that may lead alone', 'election.c',
-		'!s->e->may_lead || s->e->now < bound_until(c)', '!s->e->may_lead'],
+	['promise does not end the own campaign', 'stand.c',
+		'else if (promise_binds(c, c->self, s->e->now))', 'else if (false)'],
 	['lease from receipt, not from sending', 'consensus.c',
 		'heard_from(s, s->e->leader, s->e->sent)', 'heard_from(s, s->e->leader, s->e->now)'],
 	['lease of the votes from receipt', 'election.c',

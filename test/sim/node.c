@@ -240,6 +240,31 @@ append_term(const Consensus *c)
 	return follows || c->role == ROLE_PRIMARY ? c->durable.term : 0;
 }
 
+/*
+ * What breaks at the worst moment: a candidate freezes while its votes are on their way
+ * to it, a primary is cut off when it has just been elected.
+ */
+static void
+bad_luck(World *w, int i, const ConsensusUpdate *u)
+{
+	Node	   *node = &w->node[i];
+	const ConsensusMessage *m = &u->message[0];
+
+	if (w->calm)
+		return;
+	if (u->n_messages > 0 && m->type == MSG_VOTE_REQUEST && !m->pre && chance(w, 40))
+	{
+		trace(w, "node %d freezes while it is voted for", i + 1);
+		node->frozen_until = w->now + MS(200) + dice(w, MS(3000));
+	}
+	if (u->role_changed && node->core.role == ROLE_PRIMARY && chance(w, 60))
+	{
+		trace(w, "node %d is cut off as it is elected", i + 1);
+		for (int k = 0; k < MAX_NODES; k++)
+			w->cut[i][k] = w->cut[k][i] = true;
+	}
+}
+
 /* Steps the core; false if the node, or its coordinator, crashed on the way. */
 bool
 node_step(World *w, int i, ConsensusEvent *e)
@@ -280,6 +305,7 @@ node_step(World *w, int i, ConsensusEvent *e)
 	if (leads)
 		node->lease_until = u.lease_until;
 	note_vote_promise(w, i, e, &u);
+	bad_luck(w, i, &u);
 	if (!speak(w, i, &u))
 		return false;
 	return !(u.role_changed && leads) || write_term_record(w, i);
