@@ -43,8 +43,6 @@ my @mutants = (
 		'c->no_vote_until = s->e->now + CONSENSUS_PROMISE_MS(c->durable.promise_ms)', 'c->no_vote_until = 0'],
 	['vote not on disk', 'term.c',
 		"durable->voted_for = voted_for;\n\ts->u->persist = true;", "durable->voted_for = voted_for;"],
-	['vote twice in a term', 'vote.c',
-		'c->durable.voted_for != 0 && c->durable.voted_for != m->from)', 'false)'],
 	['vote for a term that has passed', 'vote.c',
 		'if (m->ask_term < c->durable.term)', 'if (false)'],
 	['vote for a shorter log', 'vote.c',
