@@ -7,12 +7,12 @@ use Time::HiRes qw(time);
 
 my ($mb, $txns) = @ENV{qw(SIZE_MB TXNS)};
 my $rows = $mb * 1024;
+$BatonCluster::PATIENCE = 600;
 my ($n1, $n2) = BatonCluster->group(2, proxied => 1, conf => 'shared_buffers = 256MB', before => <<"SQL");
 create table account(id int primary key, filler text, n int default 0);
 alter table account alter filler set storage plain;
 insert into account select g, repeat('x', 960) from generate_series(1, $rows) g;
 SQL
-$BatonCluster::PATIENCE = 600;
 caught_up($n1, $n2);
 $_->{proxy}->cut for $n1, $n2;
 my $script = PostgreSQL::Test::Utils::tempdir() . '/script';
