@@ -730,13 +730,36 @@ failover_start(Coordinator *c)
 }
 
 /*
+ * As if somebody had called baton.failover(after => 'rejoin') for this target.  There
+ * must be no command under way.
+ */
+void
+failover_by_itself(Coordinator *c, uint16 target, int64 timeout_ms, int64 drain_timeout_ms)
+{
+	CommandShared *cmd = &c->node->command;
+
+	LWLockAcquire(&c->node->command_lock, LW_EXCLUSIVE);
+	cmd->id++;
+	cmd->kind = COMMAND_FAILOVER;
+	cmd->done = cmd->cancel = false;
+	cmd->caller_pid = 0;
+	cmd->n_steps = 0;
+	cmd->target = target;
+	cmd->after = AFTER_REJOIN;
+	cmd->timeout_ms = timeout_ms;
+	cmd->drain_timeout_ms = drain_timeout_ms;
+	c->command_id = cmd->id;
+	LWLockRelease(&c->node->command_lock);
+	failover_start(c);
+}
+
+/*
  * The server stops: hand the lead over first, within timeout_ms, as if somebody had
  * called baton.failover(after => 'rejoin').  False if nobody can take it at once.
  */
 bool
 failover_at_shutdown(Coordinator *c, int64 timeout_ms)
 {
-	CommandShared *cmd = &c->node->command;
 	Member	   *target = choose_target(c);
 	PeerShared	peer;
 
@@ -745,20 +768,9 @@ failover_at_shutdown(Coordinator *c, int64 timeout_ms)
 	peer = peer_copy(c, target->voter.id);
 	if (peer.applied + TARGET_NEAR < node_log_tail(c->node).flushed)
 		return false;
-	LWLockAcquire(&c->node->command_lock, LW_EXCLUSIVE);
-	cmd->id++;
-	cmd->kind = COMMAND_FAILOVER;
-	cmd->done = cmd->cancel = false;
-	cmd->caller_pid = 0;
-	cmd->n_steps = 0;
-	cmd->target = target->voter.id;
-	cmd->after = AFTER_REJOIN;
-	cmd->timeout_ms = timeout_ms;
-	cmd->drain_timeout_ms = 0;	/* they have been told to end */
-	c->command_id = cmd->id;
-	LWLockRelease(&c->node->command_lock);
 	coordinator_note(c, "shutdown", "the server stops: hands the lead over to \"%s\"", target->name);
-	failover_start(c);
+	/* clients have been told to end */
+	failover_by_itself(c, target->voter.id, timeout_ms, 0);
 	return c->failover.phase != PHASE_IDLE;
 }
 

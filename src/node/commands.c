@@ -137,6 +137,7 @@ run_promote(Coordinator *c, bool force)
 		return;
 	}
 	e.force = force;
+	c->promoted = true;
 	coordinator_event(c, &e);
 }
 
@@ -150,7 +151,10 @@ poll_promote(Coordinator *c)
 	if (c->consensus.role == ROLE_PRIMARY && c->term_end == 0)
 		done(c);
 	else if (c->consensus.role != ROLE_PRIMARY && c->consensus.role != ROLE_CANDIDATE)
+	{
+		c->promoted = false;
 		refuse(c, "this node was not elected", "See baton.status and baton.events for what came in between.");
+	}
 	else if (c->node->command.cancel)
 		refuse(c, "the call was cancelled; the promotion goes on", "See baton.status.");
 }

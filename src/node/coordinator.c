@@ -474,6 +474,8 @@ one_turn(Coordinator *c)
 	if (c->failover.phase == PHASE_IDLE)
 	{
 		coordinator_welcome_joined(c);
+		coordinator_end_pause(c);
+		coordinator_hand_to_preferred(c, now);
 		coordinator_upkeep(c);
 		coordinator_write_events(c);
 	}

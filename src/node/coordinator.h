@@ -113,6 +113,8 @@ typedef struct Coordinator
 	MemberChange change;
 	StreamPos	reign_start;	/* PRIMARY: end of the own TERM frame */
 	StreamPos	membership_end; /* PRIMARY: end of the frame with the latest membership */
+	uint64		preferred_retry;	/* ms: no hand-over to the preferred node before */
+	bool		promoted;		/* a person asked for this node's reign: a pause ends */
 	bool		forced_reign;	/* PRIMARY by force: nobody else may be there to agree */
 	uint64		told_term;		/* membership as the primary of that term has told it, 0 not */
 	XLogRecPtr	own_end;		/* capture must have read the own WAL up to here before anything
@@ -186,6 +188,12 @@ extern void coordinator_begin_copy(Coordinator *c, const char *why);
 extern void coordinator_cannot_follow(Coordinator *c, const char *why);
 extern void coordinator_take_copy_wanted(Coordinator *c);
 
+/* preferred.c */
+extern bool membership_prefers_own_log(Coordinator *c);
+extern void coordinator_lead_as_preferred(Coordinator *c);
+extern void coordinator_hand_to_preferred(Coordinator *c, uint64 now);
+extern void coordinator_end_pause(Coordinator *c);
+
 /* marks.c */
 extern bool coordinator_renew_peer_marks(Coordinator *c);
 extern void coordinator_publish_peer_marks(Coordinator *c);
@@ -235,6 +243,7 @@ extern void failover_start(Coordinator *c);
 extern void failover_poll(Coordinator *c, uint64 now);
 extern void failover_outcome(Coordinator *c, ConsensusOutcome outcome);
 extern void failover_aborted_by_stepdown(Coordinator *c, const char *why);
+extern void failover_by_itself(Coordinator *c, uint16 target, int64 timeout_ms, int64 drain_timeout_ms);
 extern bool failover_at_shutdown(Coordinator *c, int64 timeout_ms);
 extern bool failover_target_streams(Coordinator *c);
 

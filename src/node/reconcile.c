@@ -253,7 +253,11 @@ take_asked_cut(Coordinator *c)
 	now = rec->state == RECONCILE_SAVE ? rec->cut : 0;
 	rec->asked = false;
 	SpinLockRelease(&c->node->mutex);
-	if (asked && cut != now && c->control.intent == INTENT_ACTIVE && c->consensus.role == ROLE_REPLICA)
+	if (!asked || cut == now || c->control.intent != INTENT_ACTIVE || c->consensus.role != ROLE_REPLICA)
+		return;
+	if (membership_prefers_own_log(c))
+		coordinator_lead_as_preferred(c);
+	else
 		begin(c, cut);
 }
 
@@ -268,8 +272,12 @@ take_diverged(Coordinator *c)
 	lsn = c->node->diverged_lsn;
 	state = c->node->reconcile.state;
 	SpinLockRelease(&c->node->mutex);
-	if (lsn != InvalidXLogRecPtr && state != RECONCILE_SAVE && c->control.intent == INTENT_ACTIVE &&
-		c->consensus.role == ROLE_REPLICA)
+	if (lsn == InvalidXLogRecPtr || state == RECONCILE_SAVE || c->control.intent != INTENT_ACTIVE ||
+		c->consensus.role != ROLE_REPLICA)
+		return;
+	if (membership_prefers_own_log(c))
+		coordinator_lead_as_preferred(c);
+	else
 		begin(c, RECONCILE_NO_CUT);
 }
 

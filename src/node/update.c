@@ -251,8 +251,24 @@ coordinator_open_gate_if_ready(Coordinator *c)
 	coordinator_publish(c);
 }
 
+/*
+ * This node led in led_term, with its lease, and has met who leads in a higher term:
+ * under the rule PREFERRED, or after a forced promotion.
+ */
 static void
-report(Coordinator *c, const ConsensusUpdate *u, ConsensusRole before)
+note_two_primaries(Coordinator *c, uint64 led_term)
+{
+	uint64		term = c->consensus.durable.term;
+	Member	   *other = membership_find(&c->control.membership, TERM_MEMBER(term));
+
+	if (other != NULL && (c->consensus.leader != 0 || TERM_FORCED(term) > TERM_FORCED(led_term)))
+		coordinator_note(c, "two primaries", "\"%s\" leads in term " UINT64_FORMAT ", this node led in term " UINT64_FORMAT " when they met; it steps down",
+						 other->name, term, led_term);
+}
+
+/* led_term: the term before the event. */
+static void
+report(Coordinator *c, const ConsensusUpdate *u, ConsensusRole before, uint64 led_term)
 {
 	switch (u->outcome)
 	{
@@ -262,6 +278,7 @@ report(Coordinator *c, const ConsensusUpdate *u, ConsensusRole before)
 			failover_aborted_by_stepdown(c, "this node has lost its lease");
 			break;
 		case OUTCOME_STEPPED_DOWN:
+			note_two_primaries(c, led_term);
 			coordinator_note(c, "stepped down", "another node leads in the higher term " UINT64_FORMAT "; this node takes no more writes",
 							 c->consensus.durable.term);
 			failover_aborted_by_stepdown(c, "another node leads in a higher term");
@@ -280,7 +297,9 @@ report(Coordinator *c, const ConsensusUpdate *u, ConsensusRole before)
 			break;
 		case OUTCOME_FORCED:
 			c->forced_reign = true;
-			coordinator_note(c, "forced", "a person made this node primary without a majority");
+			coordinator_note(c, "forced", membership_prefers_own_log(c) && c->command_id == 0 ?
+							 "leads without a majority, as the preferred node" :
+							 "a person made this node primary without a majority");
 			break;
 		case OUTCOME_HANDED_OVER:
 		case OUTCOME_ATTEMPT_VOID:
@@ -320,6 +339,7 @@ why_not_lead(Coordinator *c)
 static void
 answer_lost_promotion(Coordinator *c, ConsensusRefusal refusal)
 {
+	c->promoted = false;
 	if (refusal == REFUSED_MAY_NOT_LEAD)
 		command_finish(c, false, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					   "this node may not lead", why_not_lead(c),
@@ -339,6 +359,7 @@ coordinator_event(Coordinator *c, ConsensusEvent *e)
 {
 	NodeShared *node = c->node;
 	ConsensusRole before = c->consensus.role;
+	uint64		led_term = c->consensus.durable.term;
 	uint64		heard[CONSENSUS_MAX_MEMBERS];
 	ConsensusUpdate u;
 	bool		left;
@@ -397,7 +418,7 @@ coordinator_event(Coordinator *c, ConsensusEvent *e)
 	else if (e->type != EV_STOP)	/* whoever stops it publishes what the node is then */
 		coordinator_publish(c);
 	coordinator_open_gate_if_ready(c);
-	report(c, &u, before);
+	report(c, &u, before, led_term);
 	if (u.outcome == OUTCOME_LOST && c->command_id != 0 && node->command.kind == COMMAND_PROMOTE)
 		answer_lost_promotion(c, u.refusal);
 	c->next_tick = u.next_tick;
