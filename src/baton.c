@@ -4,6 +4,7 @@
 #include "baton.h"
 
 #include "api/api.h"
+#include "api/consistency.h"
 #include "failover/gate.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -24,6 +25,8 @@ bool		baton_preloaded = false;
 void
 _PG_init(void)
 {
+	if (process_shared_preload_libraries_in_progress)
+		consistency_define_settings();
 	baton_define_settings();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
@@ -32,6 +35,7 @@ _PG_init(void)
 	shared_state_init();
 	gate_install_hooks();
 	guard_install_hooks();
+	consistency_install_hooks();
 	launcher_register();
 }
 

@@ -122,4 +122,18 @@
 #define BATON_DATABASE_LOCALE	Anum_pg_database_daticulocale
 #endif
 
+/* Number of this backend's transaction. */
+#if PG_VERSION_NUM >= 170000
+#define baton_my_lxid()		(MyProc->vxid.lxid)
+#else
+#define baton_my_lxid()		(MyProc->lxid)
+#endif
+
+/* What a setting's check hook gives to its assign hook; NULL without memory. */
+#if PG_VERSION_NUM >= 160000
+#define baton_guc_alloc(size)	guc_malloc(LOG, size)
+#else
+#define baton_guc_alloc(size)	malloc(size)
+#endif
+
 #endif							/* BATON_PG_COMPAT_H */

@@ -16,6 +16,7 @@
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
 #include "reconcile/reconcile_shared.h"
+#include "ship/fresh.h"
 #include "stream/log.h"
 #include "stream/record.h"
 #include "storage/condition_variable.h"
@@ -329,6 +330,7 @@ typedef struct NodeShared
 	PeerShared	peers[CONSENSUS_MAX_MEMBERS];
 
 	/* ---- heard from the primary: receiver writes, spinlock ---- */
+	FreshHistory fresh;			/* where its log ended, and when */
 	uint64		heard_term;
 	uint16		heard_leader;
 	uint32		heard_lease;	/* that it has stated, 0 none */

@@ -26,10 +26,10 @@ COMMENT ON FUNCTION baton_rpc.sync_up(integer, bigint, pg_lsn, pg_lsn, bigint)
     IS 'cut this node''s log at the last frame that it has in common with the primary''s';
 
 CREATE FUNCTION baton_rpc.append(from_id integer, term bigint, lease_ms integer, committed pg_lsn,
-    frames bytea,
+    log_end pg_lsn, frames bytea,
     OUT status integer, OUT term bigint, OUT flushed pg_lsn, OUT applied pg_lsn, OUT promised boolean)
 RETURNS record AS 'MODULE_PATHNAME', 'baton_rpc_append' LANGUAGE C STRICT VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION baton_rpc.append(integer, bigint, integer, pg_lsn, bytea)
+COMMENT ON FUNCTION baton_rpc.append(integer, bigint, integer, pg_lsn, pg_lsn, bytea)
     IS 'append frames of the primary and flush them; without frames, a sign of life';
 
 CREATE FUNCTION baton_rpc.renew_copy(from_id int, term bigint, log_start pg_lsn)

@@ -14,7 +14,7 @@
  * written there and waited for, since what lies behind the last commit
  * (checkpoints and the like) would not show.
  */
-#include "baton.h"
+#include "api/consistency.h"
 
 #include "access/xact.h"
 #include "access/xlog.h"
@@ -27,12 +27,6 @@
 
 PG_FUNCTION_INFO_V1(baton_position);
 PG_FUNCTION_INFO_V1(baton_wait_for);
-
-typedef struct Token
-{
-	uint64		term;
-	StreamPos	pos;
-} Token;
 
 typedef struct NodeView
 {
@@ -200,10 +194,12 @@ baton_position(PG_FUNCTION_ARGS)
 
 /* ---- wait_for() ---- */
 
-static Token
-parse_token(const char *text)
+/*
+ * Reads "term:position"; false for anything else.
+ */
+bool
+token_parse(const char *text, Token *token)
 {
-	Token		token;
 	char	   *end;
 	unsigned int high;
 	unsigned int low;
@@ -211,18 +207,14 @@ parse_token(const char *text)
 	bool		fits = text[0] >= '0' && text[0] <= '9';
 
 	errno = 0;
-	token.term = strtou64(text, &end, 10);
+	token->term = strtou64(text, &end, 10);
 	fits = fits && errno == 0 && *end == ':' &&
 		strspn(end + 1, "0123456789ABCDEFabcdef/") == strlen(end + 1) &&
 		strspn(end + 1, "0123456789ABCDEFabcdef") <= 8 &&
 		sscanf(end + 1, "%X/%8X%n", &high, &low, &len) == 2 && end[1 + len] == '\0';
-	if (!fits)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" is not a position", text),
-				 errhint("Positions are what baton.position() returns.")));
-	token.pos = (StreamPos) high << 32 | low;
-	return token;
+	if (fits)
+		token->pos = (StreamPos) high << 32 | low;
+	return fits;
 }
 
 static void
@@ -238,9 +230,12 @@ rolled_back(const Token *token)
 /*
  * Raise an error if this log shows that the token's place is not part of the
  * history.  Terms never fall along the log.  False: the log has not come so far.
+ * Raises ERRCODE_TRANSACTION_ROLLBACK if the place was rolled back, and
+ * ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if the log begins behind it in a later
+ * term, and so cannot tell.
  */
-static bool
-check_token(NodeShared *node, const Token *token)
+bool
+token_check(NodeShared *node, const Token *token)
 {
 	StreamTail	tail = node_log_tail(node);
 	uint64		term;
@@ -266,9 +261,9 @@ check_token(NodeShared *node, const Token *token)
 	return false;				/* keep compiler quiet */
 }
 
-/* Is everything before pos visible here? */
-static bool
-reached(NodeShared *node, StreamPos pos)
+/* Is everything before pos visible here?  Raises an error if the node is out of service. */
+bool
+token_reached(NodeShared *node, StreamPos pos)
 {
 	NodeView	view = look(node);
 	StreamPos	applied;
@@ -341,7 +336,11 @@ baton_wait_for(PG_FUNCTION_ARGS)
 
 	baton_require_preloaded();
 	node = node_mine_or_error();
-	token = parse_token(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	if (!token_parse(text_to_cstring(PG_GETARG_TEXT_PP(0)), &token))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is not a position", text_to_cstring(PG_GETARG_TEXT_PP(0))),
+				 errhint("Positions are what baton.position() returns.")));
 	deadline = deadline_after(PG_GETARG_INTERVAL_P(1));
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
@@ -351,8 +350,8 @@ baton_wait_for(PG_FUNCTION_ARGS)
 				 errhint("Call it on its own, before the transaction.")));
 
 	ConditionVariablePrepareToSleep(&node->applied_cv);
-	known = check_token(node, &token);
-	while (!reached(node, token.pos))
+	known = token_check(node, &token);
+	while (!token_reached(node, token.pos))
 	{
 		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 
@@ -361,9 +360,9 @@ baton_wait_for(PG_FUNCTION_ARGS)
 		/* a cut of the log and a change of state say nothing here: look each second */
 		(void) ConditionVariableTimedSleep(&node->applied_cv, Min(left, 1000), PG_WAIT_EXTENSION);
 		if (!known)
-			known = check_token(node, &token);
+			known = token_check(node, &token);
 	}
 	ConditionVariableCancelSleep();
-	(void) check_token(node, &token);	/* the log may have been cut meanwhile */
+	(void) token_check(node, &token);	/* the log may have been cut meanwhile */
 	PG_RETURN_VOID();
 }

@@ -82,7 +82,7 @@ link_stream_flush(Link *link)
 void
 link_stream_begin(Link *link)
 {
-	static const Oid append_types[] = {INT4OID, INT8OID, INT4OID, LSNOID, BYTEAOID};
+	static const Oid append_types[] = {INT4OID, INT8OID, INT4OID, LSNOID, LSNOID, BYTEAOID};
 	static const Oid deliver_types[] = {BYTEAOID};
 	static const Oid members_types[] = {INT4OID, INT8OID, BYTEAOID, BYTEAOID};
 	PGconn	   *pg = link->talk.conn->pg;
@@ -99,7 +99,7 @@ link_stream_begin(Link *link)
 	if (link->prepared)
 		return;
 	if (!PQsendPrepare(pg, APPEND_STATEMENT,
-					   "SELECT status, term, flushed, applied, promised FROM baton_rpc.append($1, $2, $3, $4, $5)",
+					   "SELECT status, term, flushed, applied, promised FROM baton_rpc.append($1, $2, $3, $4, $5, $6)",
 					   lengthof(append_types), append_types) ||
 		!PQsendPrepare(pg, DELIVER_STATEMENT, "SELECT baton_rpc.deliver($1)",
 					   lengthof(deliver_types), deliver_types) ||
@@ -205,6 +205,7 @@ link_send_append(Link *link, StreamPos end)
 	talk_int8(&p, link->term);
 	talk_int4(&p, (int32) link->ship->view.lease_ms);
 	talk_lsn(&p, link->ship->view.committed);
+	talk_lsn(&p, link->ship->view.tail.flushed);
 	talk_bytes(&p, BYTEAOID, link->batch.data, link->batch.len);
 	if (!link_stream_call(link, APPEND_STATEMENT, &p))
 		return false;

@@ -211,8 +211,9 @@ append_result_desc(void)
 }
 
 /*
- * baton_rpc.append(from_id, term, lease_ms, committed, frames): frames of the primary
- * of `term`, or none as a sign of life, with what RpcLead says.  status is an
+ * baton_rpc.append(from_id, term, lease_ms, committed, log_end, frames): frames of the
+ * primary of `term`, or none as a sign of life, with what RpcLead says, and where the
+ * primary's log ends.  status is an
  * AppendStatus.  Raises ERRCODE_DATA_CORRUPTED for frames that fail their checks, and
  * ERRCODE_INVALID_PARAMETER_VALUE for an impossible lease.
  */
@@ -222,7 +223,8 @@ baton_rpc_append(PG_FUNCTION_ARGS)
 	int			from = PG_GETARG_INT32(0);
 	RpcLead		lead = {(uint64) PG_GETARG_INT64(1), (uint16) from,
 		rpc_lease(PG_GETARG_INT32(2)), PG_GETARG_LSN(3)};
-	bytea	   *frames = PG_GETARG_BYTEA_PP(4);
+	StreamPos	log_end = PG_GETARG_LSN(4);
+	bytea	   *frames = PG_GETARG_BYTEA_PP(5);
 	NodeShared *node = rpc_enter_peer(from);
 	AppendAnswer a = append_check(node, lead.term, lead.leader);
 	bool		promised = false;
@@ -241,6 +243,8 @@ baton_rpc_append(PG_FUNCTION_ARGS)
 	if (node->arbiter)
 		node->applied = flushed;
 	applied = node->applied;
+	if (a.status == APPEND_OK)
+		fresh_note(&node->fresh, lead.term, log_end, applied, boot_ms());
 	SpinLockRelease(&node->mutex);
 
 	values[0] = Int32GetDatum(a.status);

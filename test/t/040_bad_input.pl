@@ -118,8 +118,8 @@ same_data($n1, $n2, 'after all that the group works');
 # ---- node-to-node calls with rubbish ----
 for my $call (
 	"baton_rpc.handshake('00000000-0000-0000-0000-000000000000', 1, 'x', 1, 1, 'x', 'x', 1, '')",
-	"baton_rpc.append(1, 1, 1000, '0/0', 'rubbish')", "baton_rpc.append(77, 0, 0, '0/0', '')",
-	"baton_rpc.append(1, 9223372036854775807, 1000, 'FFFFFFFF/FFFFFFFF', '\\x00')", "baton_rpc.append(1, 1, -1, '0/0', '')", "baton_rpc.deliver('rubbish')",
+	"baton_rpc.append(1, 1, 1000, '0/0', '0/0', 'rubbish')", "baton_rpc.append(77, 0, 0, '0/0', '0/0', '')",
+	"baton_rpc.append(1, 9223372036854775807, 1000, 'FFFFFFFF/FFFFFFFF', 'FFFFFFFF/FFFFFFFF', '\\x00')", "baton_rpc.append(1, 1, -1, '0/0', '0/0', '')", "baton_rpc.deliver('rubbish')",
 	"baton_rpc.frame_before('FFFFFFFF/FFFFFFFF')", "baton_rpc.sync_up(77, 0, '0/0', '0/0', 0)",
 	"baton_rpc.watch(77, 0, 0, '0/0', 0, 'x', 0, '0/0', 'nonsense', 10, 10)")
 {
