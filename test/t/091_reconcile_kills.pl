@@ -52,12 +52,36 @@ for my $node ($n1, $n3)
 }
 only_primary($n2, $n1, $n3);
 
+# ---- a node that has received such commits, and not applied them, only cuts its log ----
+my $reader = $n3->session;
+$reader->query_safe('begin; select count(*) from trunc');
+cut($n1);
+my $log_end = 'select log_end from baton.status';
+$n2->run(q(truncate trunc; insert into t values (510, 'not applied', 510)));
+my $end = $n2->run($log_end);
+ok(eventually(sub { $n3->run($log_end) eq $end }), 'n3 has received what it cannot apply');
+cut($n2, $n3);
+$n1->run('select baton.promote(force => true)');
+$n1->run(q(insert into t values (511, 'n1 again', 511)));
+heal($n1, $n2, $n3);
+ok(eventually(sub { $n3->run('select term from baton.status') eq $n1->term && $n3->run($log_end) eq $n1->run($log_end) }),
+	'its log is cut, and goes on');
+$reader->query_safe('commit');
+$reader->quit;
+caught_up($n1, $n2, $n3);
+same_data($n1, $n3, 'n3 has what the new primary has');
+same_data($n1, $n2, 'and so has the lost primary');
+is(rolled_back($n3), 3, 'n3 has rolled nothing more back');
+is(rolled_back($n2), 2, 'the lost primary has');
+$n1->run(q(select baton.failover('n2', after => 'rejoin')));
+$n2->wait_state('primary');
+
 # ---- killed at every stage ----
 # n2 leads; what it commits alone is lost.  The stage is told by what status shows.
 $_->run('alter system set baton.rollback_limit = -1; select pg_reload_conf()') for $n1, $n2, $n3;
 my ($old, $new) = ($n2, $n1);
 my $row = 1000;
-my $lost = 0;
+my $lost = 2;
 
 # The old primary gets commits that nobody has, the other one leads, and has
 # commits of its own.
