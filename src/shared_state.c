@@ -375,14 +375,22 @@ node_worker_detach(int code, Datum arg)
 /*
  * Register the calling process as this node's worker of a kind, until it exits.
  */
-void
+bool
 node_worker_attach(NodeShared *node, WorkerKind kind)
 {
+	bool		free;
+
 	SpinLockAcquire(&node->mutex);
-	node->worker_pid[kind] = MyProcPid;
-	node->worker_latch[kind] = &MyProc->procLatch;
+	free = kind != WORKER_COORDINATOR || node->worker_pid[kind] == 0;
+	if (free)
+	{
+		node->worker_pid[kind] = MyProcPid;
+		node->worker_latch[kind] = &MyProc->procLatch;
+	}
 	SpinLockRelease(&node->mutex);
-	before_shmem_exit(node_worker_detach, PointerGetDatum(node));
+	if (free)
+		before_shmem_exit(node_worker_detach, PointerGetDatum(node));
+	return free;
 }
 
 /*

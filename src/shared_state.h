@@ -447,8 +447,11 @@ extern NodeShared *node_mine_or_error(void);
 extern NodeShared *node_slot_acquire(Oid dboid, const char *dbname, GateState gate);
 extern void node_slot_release(NodeShared *node);
 
-/* Worker registration: sets pid and latch, and clears them at exit (before_shmem_exit). */
-extern void node_worker_attach(NodeShared *node, WorkerKind kind);
+/*
+ * Worker registration: sets pid and latch, and clears them at exit (before_shmem_exit).
+ * Only one coordinator can be registered: false for a second one.
+ */
+extern bool node_worker_attach(NodeShared *node, WorkerKind kind);
 extern void node_wake(NodeShared *node, WorkerKind kind);
 extern void launcher_wake(void);
 /* Does a session's command wait for an answer? */

@@ -513,7 +513,9 @@ baton_coordinator_main(Datum main_arg)
 	BackgroundWorkerInitializeConnectionByOid(c->node->dboid, InvalidOid, 0);
 	pgstat_report_appname("baton coordinator");
 	own_settings();
-	node_worker_attach(c->node, WORKER_COORDINATOR);
+	/* two of them would write one control file, and vote twice */
+	if (!node_worker_attach(c->node, WORKER_COORDINATOR))
+		proc_exit(1);
 	before_shmem_exit(coordinator_exit, PointerGetDatum(c));
 	begin(c);
 	/* from here on a shutdown ends a turn, not whatever is under way */

@@ -130,6 +130,21 @@ complain(LaunchSlot *slot, NodeShared *node)
 	ConditionVariableBroadcast(&node->state_cv);
 }
 
+/*
+ * Does a coordinator of the node run, though this launcher has not started it?  It
+ * outlives the launcher that has.
+ */
+static bool
+runs_already(NodeShared *node)
+{
+	bool		runs;
+
+	SpinLockAcquire(&node->mutex);
+	runs = node->worker_pid[WORKER_COORDINATOR] != 0;
+	SpinLockRelease(&node->mutex);
+	return runs;
+}
+
 /* Bring one slot of ours in line with its node slot. */
 static void
 supervise(LaunchSlot *slot, NodeShared *node, TimestampTz now)
@@ -154,7 +169,8 @@ supervise(LaunchSlot *slot, NodeShared *node, TimestampTz now)
 		slot->restart_at = 0;
 		slot->delay_ms = 0;
 	}
-	if (!to_be_started(node) || now < slot->restart_at || !database_exists(node))
+	if (!to_be_started(node) || now < slot->restart_at || runs_already(node) ||
+		!database_exists(node))
 		return;
 	if (launch_worker("baton_coordinator_main", "coordinator", node->dboid, &slot->handle))
 	{

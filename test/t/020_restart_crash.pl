@@ -78,6 +78,21 @@ for my $k (grep { $_->[1] =~ /coordinator|capture|shipper|applier/ } @kinds)
 	settled($name);
 }
 
+# Coordinators outlive the launcher that has started them; the next launcher must
+# not start a second one, which would vote and lead beside the first.
+{
+	my $launcher = "select pid from pg_stat_activity where backend_type = 'baton launcher' and wait_event_type = 'Extension'";
+	my $coordinators = "select string_agg(pid::text, ' ') from pg_stat_activity where backend_type = 'baton coordinator'";
+	my ($old, $coordinator) = ($n1->run($launcher), $n1->run($coordinators));
+	$n1->run("select pg_terminate_backend($old)");
+	ok(eventually(sub { my $new = $n1->run($launcher); $new ne '' && $new ne $old }), 'a new launcher has looked around');
+	settled('end of the launcher');
+	is($n1->run($coordinators), $coordinator, 'the coordinator is the one of before');
+	$n1->run("select pg_terminate_backend($coordinator)");
+	ok(eventually(sub { $n1->run($coordinators) =~ /^(\d+)$/ && $1 != $coordinator }), 'the new launcher starts the next coordinator');
+	settled('a coordinator of another launcher ends');
+}
+
 for my $node ($n2, $n1)
 {
 	for my $how ('crash', 'immediate', 'fast')
