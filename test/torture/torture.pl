@@ -136,6 +136,27 @@ sub check_account
 	return @wrong;
 }
 
+# What a node says it has rolled back is gone; what it has rolled back, of what
+# somebody was told is committed, it says (unless a policy has kept it at all).
+sub check_rolled_back
+{
+	my ($world, $account, $primary) = @_;
+	my %there = map { $_->[0] => 1 } rows($primary, 'select id from transfer');
+	my %told = map { $_ => 1 } $account->lost('transfer', \%there);
+	my (%listed, @wrong);
+	for my $node (@{ $world->{nodes} })
+	{
+		$listed{ $_->[0] } = $node->name for rows($node, q(select new_row->>'id' from baton.rolled_back
+			where "table" ~ 'transfer' and operation ilike 'insert'));
+	}
+	my @back = grep { $there{$_} } sort keys %listed;
+	my @silent = grep { !$listed{$_} } sort keys %told;
+	say_line(sprintf '%-18s %d transfers, of which %d had been acknowledged', 'rolled back', scalar keys %listed, scalar grep { $listed{$_} } keys %told);
+	push @wrong, 'rolled back, and there all the same: ' . join ' ', map { "$_ ($listed{$_})" } @back if @back;
+	push @wrong, 'acknowledged, gone, and in no baton.rolled_back: ' . join ' ', @silent if @silent;
+	return @wrong;
+}
+
 # Row by row where the checksums differ.
 sub check_equal
 {
@@ -211,7 +232,7 @@ sub judge
 	my $primary = $world->primary;
 	my @replicas = grep { $_ != $primary } @{ $world->{nodes} };
 	caught_up($primary, @replicas);
-	return (@wrong, check_account($account, $primary), check_equal($world, $primary, @replicas));
+	return (@wrong, check_account($account, $primary), check_rolled_back($world, $account, $primary), check_equal($world, $primary, @replicas));
 }
 
 my @schedule = Faults::schedule($seed, $seconds);
