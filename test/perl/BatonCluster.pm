@@ -286,6 +286,8 @@ sub _processes
 sub crash
 {
 	my ($self) = @_;
+	my ($pm) = $self->_processes;
+	kill 'STOP', $pm;    # so that no child comes after they are listed
 	my @pids = $self->_processes;
 	$self->kill9;
 	kill 'KILL', @pids;

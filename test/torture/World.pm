@@ -192,7 +192,9 @@ sub stop_node
 sub kill_node
 {
 	my ($self, $node, $all) = @_;
-	my ($pm, @children) = $node->_processes;
+	my ($pm) = $node->_processes;
+	kill 'STOP', $pm;    # so that no child comes after they are listed
+	my (undef, @children) = $node->_processes;
 	$node->{condition} = 'down';
 	$node->{_pid} = undef;
 	$self->{killed}{$_} = 1 for $pm, @children;
