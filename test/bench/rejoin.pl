@@ -28,7 +28,7 @@ $n1->start;
 $n1->wait_state('replica');
 eventually(sub { $n1->run(q(select count(*) from baton.events where event = 'rolled back')) > 0 }, 600);
 caught_up($n2, $n1);
-printf "rejoined in %.2f s (%d MB, %d diverged transactions)\n", time - $from, $mb, $txns;
+diag sprintf "rejoined in %.2f s (%d MB, %d diverged transactions)", time - $from, $mb, $txns;
 is($n1->run('select count(distinct commit_lsn) from baton.rolled_back'), $txns, 'every transaction is in baton.rolled_back');
 is($n1->run(q(select count(*) from baton.events where event = 'new copy')), 0, 'no full copy');
 same_data($n2, $n1, 'the same rows on both');
