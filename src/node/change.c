@@ -141,6 +141,10 @@ make_removed(Coordinator *c, Membership *m)
 		command_finish(c, true, 0, NULL, NULL, NULL);
 		return false;
 	}
+	if (m->rule == RULE_DESIGNATED && m->designated == id && !c->forced_reign)
+		return refuse(c, psprintf("\"%s\" is the designated node", member->name),
+					  "It could lead by itself as long as it does not know of its removal.",
+					  "Call baton.set_designated() with another node, or with NULL, first; if it is lost for good, take the lead by baton.promote(force => true).");
 	snprintf(c->change.note, sizeof(c->change.note), "\"%s\" has left the group", member->name);
 	at = (int) (member - m->members);
 	memmove(&m->members[at], &m->members[at + 1], sizeof(Member) * (m->count - at - 1));

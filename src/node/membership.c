@@ -265,13 +265,36 @@ note_committed(Coordinator *c)
 }
 
 /*
- * Primary: has a majority acknowledged the latest change?  Then it is committed.
+ * Can nobody who lacks the latest change be elected by what was in force before it?
+ * Not each majority of the new members sees to that: the designated one of the old
+ * was enough by itself.  A reign by force does not ask.
+ */
+static bool
+old_members_are_bound(Coordinator *c)
+{
+	const Membership *before = &c->control.membership_before;
+	ConsensusMembership voters;
+	uint16		ids[CONSENSUS_MAX_MEMBERS];
+	int			n = 0;
+
+	if (c->forced_reign)
+		return true;
+	for (int i = 0; i < before->count; i++)
+		if (has_flushed(c, before->members[i].voter.id, c->membership_end))
+			ids[n++] = before->members[i].voter.id;
+	membership_voters(before, &voters);
+	return consensus_blocks(&voters, ids, n);
+}
+
+/*
+ * Primary: is the latest change acknowledged by so many that it stays?  Then it is
+ * committed.
  */
 void
 coordinator_commit_membership(Coordinator *c)
 {
 	if (c->control.membership_committed || !c->running || c->consensus.role != ROLE_PRIMARY ||
-		!majority_has(c, c->membership_end))
+		!majority_has(c, c->membership_end) || !old_members_are_bound(c))
 		return;
 	note_committed(c);
 }

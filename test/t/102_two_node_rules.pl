@@ -20,6 +20,9 @@ is(rule($n1), 'strict', 'the rule is strict at first');
 
 # ---- designated ----
 $n1->run("select baton.set_designated('n2')");
+my $removal = $n1->try("select baton.remove_node('n2')");
+ok(!$removal->{ok}, 'the designated node cannot be removed from under its designation');
+like($removal->{hint}, qr/set_designated/, 'and the hint says what comes first');
 is(rule($n1), 'designated n2', 'n2 is designated');
 ok(eventually(sub { rule($n2) eq 'designated n2' }), 'and knows it');
 $n1->run("select baton.set_designated('n1')");
