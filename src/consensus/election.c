@@ -229,6 +229,8 @@ vote_refused(Step *s, const ConsensusMessage *m)
 		campaign_lost(s, REFUSED_LEADER_ALIVE);
 	else if (m->refusal == REFUSED_BEHIND && !m->stands && consensus_place_cmp(m->place, c->log) > 0)
 	{
+		/* a failover to this node is void too: there are frames behind its record */
+		c->campaign_attempt = 0;
 		campaign_lost(s, REFUSED_BEHIND);
 		fetch_begin(s, m);
 	}
