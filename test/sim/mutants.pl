@@ -7,8 +7,8 @@
 #
 # SIM_RUNS: schedules at most for each, SIM_JOBS: processes.
 #
-# A mutant is a text that must be in the file exactly once, and what stands there
-# instead.  The last rows break the world rather than the core: with clocks that
+# A mutant is a text that must be in the file exactly once, what stands there
+# instead, and options of the simulation, if it takes special schedules to notice.  The last rows break the world rather than the core: with clocks that
 # drift a quarter more than promises allow for, two gates must be seen open.
 use strict;
 use warnings;
@@ -61,15 +61,16 @@ my @mutants = (
 		"if (s->c->may_resume)\n", "if (false)\n"],
 	['resumes alone while a change is open', 'quorum.c',
 		'(!c->has_before || allowed(&c->before, c->self))', 'true'],
-	['elected by the newest members only', 'quorum.c', 'if (!votes_block(c))', 'if (false)'],
+	['elected by the newest members only', 'quorum.c', 'if (!votes_block(c))', 'if (false)',
+		'--mode designated'],
 	['the other is as good as the designated', 'quorum.c',
 		"(m->rule == RULE_DESIGNATED && m->designated == id);\n}\n\n/* The same", "m->rule == RULE_DESIGNATED;\n}\n\n/* The same"],
-	['anybody releases from promises', 'vote.c',
-		'm->release_from != c->promise.leader', 'm->release_from == 0'],
+	['candidate releases itself from promises', 'election.c',
+		"if (c->campaign_released)\n\t\t{\n\t\t\tm.release_from = c->campaign_from;",
+		"if (true)\n\t\t{\n\t\t\tm.release_from = c->last_leader;"],
 	['old primary hands over without its vote', 'transfer.c',
 		"durable_set(s, m->ask_term, m->from);\n\tresume_forbid(s);", "resume_forbid(s);"],
-	['hand-over to whoever asks', 'transfer.c',
-		't->attempt != m->attempt || t->target != m->from ||', ''],
+	['hand-over though the attempt is void', 'transfer.c', 'else if (!t->active || t->attempt', 'else if (t->attempt'],
 	['priority 0 stands', 'stand.c',
 		'quorum_priority(&c->members, c->self) > 0', 'quorum_priority(&c->members, c->self) >= 0'],
 	['stands in a pause', 'stand.c', '!c->members.paused && ', ''],
@@ -130,12 +131,12 @@ sub row
 $| = 1;
 for my $m (@mutants)
 {
-	my ($name, @edit) = @$m;
+	my ($name, $file, $old, $new, $args) = @$m;
 
 	next if @ARGV && !grep { $name =~ /\Q$_\E/ } @ARGV;
-	copy_core(@edit);
-	my $checks = simulate('-DNDEBUG', '');
-	my $asserts = simulate('', '');
+	copy_core($file, $old, $new);
+	my $checks = simulate('-DNDEBUG', $args || '');
+	my $asserts = simulate('', $args || '');
 	row($name, $checks, $asserts eq $checks ? '' : $asserts eq '' ? 'nothing' : $asserts);
 }
 if (!@ARGV)
