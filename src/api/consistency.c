@@ -31,6 +31,7 @@ PG_FUNCTION_INFO_V1(baton_wait_for);
 typedef struct NodeView
 {
 	NodeState	state;
+	bool		applies;		/* a replica, or on its way to be one from where it stands */
 	uint64		lead_term;
 	char		reason[BATON_REASON_LEN];
 } NodeView;
@@ -45,6 +46,14 @@ look(NodeShared *node)
 	view.lead_term = node->lead_term;
 	strlcpy(view.reason, node->reason, sizeof(view.reason));
 	LWLockRelease(&node->state_lock);
+	view.applies = view.state == NODE_REPLICA || view.state == NODE_UNKNOWN;
+	if (view.state == NODE_COPYING)
+	{
+		/* rows that it has rolled back, not a whole copy */
+		SpinLockAcquire(&node->mutex);
+		view.applies = node->reconcile.pending;
+		SpinLockRelease(&node->mutex);
+	}
 	return view;
 }
 
@@ -184,7 +193,7 @@ baton_position(PG_FUNCTION_ARGS)
 	view = look(node);
 	if (view.state == NODE_PRIMARY)
 		token = primary_token(node);
-	else if (view.state == NODE_REPLICA || view.state == NODE_UNKNOWN)
+	else if (view.applies)
 		token = replica_token(node);
 	else
 		not_active(&view);
@@ -249,6 +258,9 @@ token_check(NodeShared *node, const Token *token)
 	term = term_at(node, Max(token->pos, tail.start), &tail);
 	if (term == token->term)
 		return true;
+	/* a branch of an earlier term, which may be cut off yet and give way to the token's */
+	if (term != 0 && term < token->term && tail.last_term < token->term)
+		return false;
 	if (token->pos >= tail.start)
 		rolled_back(token);
 	ereport(ERROR,
@@ -268,7 +280,7 @@ token_reached(NodeShared *node, StreamPos pos)
 	NodeView	view = look(node);
 	StreamPos	applied;
 
-	if (view.state == NODE_DOWN || view.state == NODE_DETACHED || view.state == NODE_COPYING)
+	if (view.state != NODE_PRIMARY && !view.applies)
 		not_active(&view);
 	/* a primary has applied all of the log that it did not write itself */
 	if (view.state == NODE_PRIMARY && view.lead_term != 0 &&

@@ -28,7 +28,8 @@ visible_state(const Coordinator *c)
 		case ROLE_PRIMARY:
 			return NODE_PRIMARY;
 		case ROLE_REPLICA:
-			return NODE_REPLICA;
+			/* rows that are being mended are missing for a moment */
+			return c->control.reconcile == RECONCILE_NONE ? NODE_REPLICA : NODE_COPYING;
 		case ROLE_CANDIDATE:
 			/* it still follows the old primary until that has voted */
 			if (c->consensus.campaign == CAMPAIGN_TRANSFER && !c->consensus.campaign_released)
