@@ -122,20 +122,28 @@ would_elect(const World *w, const ConsensusMembership *m, const ConsensusMembers
 	return is_quorum(m, set);
 }
 
-/* Can anybody be elected without a person? */
+static bool
+may_stand_under(const ConsensusMembership *m, int i)
+{
+	const ConsensusMember *self = member_of(m, i);
+
+	return self != NULL && self->type == CONSENSUS_ELECTABLE && !self->joining &&
+		!self->detached && self->priority > 0;
+}
+
+/* Can anybody be elected without a person?  It must stand before it fetches, and after. */
 static bool
 can_elect(const World *w)
 {
 	for (int i = 0; i < w->n; i++)
 	{
+		const Disk *mine = &w->node[i].disk;
 		const Disk *disk = best_log(w, i);
 		const ConsensusMembership *m = members_of(w, disk);
 		const ConsensusMembership *before = members_before(w, disk);
-		const ConsensusMember *self = member_of(m, i);
 
-		if (!w->node[i].dead && self != NULL && self->type == CONSENSUS_ELECTABLE && !self->joining &&
-			!self->detached && self->priority > 0 && !w->node[i].disk.copying &&
-			would_elect(w, m, m, i, log_place(disk)) &&
+		if (!w->node[i].dead && !mine->copying && may_stand_under(members_of(w, mine), i) &&
+			may_stand_under(m, i) && would_elect(w, m, m, i, log_place(disk)) &&
 			(before == NULL || would_elect(w, before, m, i, log_place(disk))))
 			return true;
 	}

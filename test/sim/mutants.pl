@@ -8,8 +8,9 @@
 # SIM_RUNS: schedules at most for each, SIM_JOBS: processes.
 #
 # A mutant is a text that must be in the file exactly once, what stands there
-# instead, and options of the simulation, if it takes special schedules to notice.  The last rows break the world rather than the core: with clocks that
-# drift half as much again as promises allow for, votes against promises must be seen.
+# instead, and options of the simulation, if it takes special schedules to notice.
+# The last row breaks the world rather than the core: with clocks that drift half as
+# much again as promises allow for, votes against promises must be seen.
 use strict;
 use warnings;
 use Cwd qw(getcwd);
