@@ -4,7 +4,8 @@
  *
  * Opening.  Segments that need no check only have to fit together: each must be
  * as long as the distance to the next one's name.  From check_from on every
- * frame is checked, and each must name the one before it.  A fault
+ * frame is checked, and each must name the one before it.  The log ends where no
+ * frame follows; in the last segment there may be zeros behind it.  Another fault
  *
  *   - in a segment before the last is corruption: it was fsynced whole before
  *     its successor was made
@@ -36,7 +37,7 @@ typedef struct LogCheck
 	StreamPos	last_start;
 	uint64		last_term;
 	StreamPos	end;			/* behind the last good frame */
-	uint64		cut;			/* bytes of the last segment behind end */
+	uint64		cut;			/* bytes of the last segment behind end that are no zeros' */
 } LogCheck;
 
 /* Make the directory, durable in its parent; one that exists is fine. */
@@ -130,7 +131,6 @@ check_segment(LogCheck *check, int index, StreamError *err)
 {
 	SegmentScan scan;
 	FrameHeader h;
-	uint64		size = 0;
 	bool		is_last = index == check->list->count - 1;
 	StreamPos	pos = check->list->pos[index];
 	StreamCode	code;
@@ -157,9 +157,9 @@ check_segment(LogCheck *check, int index, StreamError *err)
 	if (code == STREAM_CORRUPT && err != NULL)
 		err->code = code;
 	if (code == STREAM_END || code == STREAM_TORN)
-		code = segment_size(check->directory, check->list->pos[index], &size, err);
-	if (code == STREAM_OK && is_last)
-		check->cut = check->list->pos[index] + size - pos;
+		code = is_last ? segment_rest(check->directory, check->list->pos[index],
+									  pos - check->list->pos[index], &check->cut, err)
+			: STREAM_OK;
 	return code;
 }
 
@@ -277,6 +277,7 @@ stream_truncate(StreamWriter *w, StreamTail *tail, StreamPos pos,
 		tail->end = tail->flushed = pos;
 		tail->last_start = last_start;
 		tail->last_term = last_term;
+		tail->litter = false;
 	}
 	else
 		tail->broken = true;

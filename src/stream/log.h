@@ -7,6 +7,23 @@
  * and the next one is named by the position reached.  (Two nodes may cut their
  * segments at different places; positions and frames are the same.)
  *
+ * The last segment.  Behind its frames lie zeros, up to the file's end: the file
+ * grows in steps of STREAM_GROWTH, because an fdatasync that has to write down a
+ * new length costs a journal's commit on top of the data.  Appends of more than
+ * STREAM_SMALL_APPEND bytes, whose flush is expensive anyway, let the file grow by
+ * what they write, so that a bulk load does not write twice.  So the log ends at the
+ * first place where no valid frame continues it, and
+ *
+ *   - if there are only zeros up to the file's end, or nothing, all is well;
+ *   - anything else is what a crash has left of an append: a torn end.
+ *
+ * No bytes that were ever a frame's are left behind the end, or they could be taken
+ * for the log's continuation once other frames, of the same lengths, lie before
+ * them: what is cut off, torn or left by an append that failed goes away by
+ * shortening the file, before anything is written in its place.  When a segment is
+ * finished its zeros are cut off too: all but the last are exactly as long as the
+ * distance to the next one's name.
+ *
  * Durability: a new segment file is created, fsynced and its directory fsynced
  * before the first frame goes into it; the old segment is fsynced before the new
  * one is created.  So damage before the last segment is never the trace of a
@@ -20,6 +37,10 @@
 #include "stream/frame.h"
 
 #define STREAM_SEGMENT_SIZE (16 * 1024 * 1024)
+/* The last segment's file is made this much longer at a time, with zeros ... */
+#define STREAM_GROWTH		(1024 * 1024)
+/* ... by an append of no more bytes than this. */
+#define STREAM_SMALL_APPEND	(64 * 1024)
 
 /*
  * The state of a log that several processes append to in turn.  It lives in
@@ -36,6 +57,8 @@ typedef struct StreamTail
 	uint64		last_term;		/* term of the last frame */
 	uint64		cuts;			/* rises with each stream_truncate: what was read or
 								 * flushed beside the lock before it may be void */
+	bool		litter;			/* an append has failed and could not be undone: there
+								 * may be more than zeros behind `end` */
 	bool		broken;			/* an fsync or a cut has failed: what lies behind `flushed`
 								 * cannot be trusted, open the log anew */
 } StreamTail;
@@ -63,10 +86,11 @@ typedef void (*StreamFrameVisitor) (const FrameHeader *h, void *arg);
  * tail.  visit (may be NULL) is called for each good frame that was checked.
  * An empty last segment takes (last_start, last_term) from the segment before,
  * or from base_last_start/base_last_term when it is the only one.
+ * The zeros behind the end go away as well, and that is no cut.
  *
  * Returns STREAM_OK; STREAM_CORRUPT with position and reason (nothing has been
  * changed), also if there is no segment; STREAM_IO; STREAM_NOMEM.  *cut is the
- * number of bytes cut off.  tail->cuts starts at 0 again.
+ * length of the torn end that was cut off, up to its last byte that is not zero.  tail->cuts starts at 0 again.
  */
 extern StreamCode stream_log_open(const char *directory, StreamPos known_flushed,
 								  StreamPos check_from,

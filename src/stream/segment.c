@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define SEGMENT_NAME_LEN	20
+#define REST_CHUNK			(256 * 1024)
 
 void
 segment_path(const char *directory, StreamPos segment, char path[SEGMENT_PATH_LEN])
@@ -210,6 +211,42 @@ segment_size(const char *directory, StreamPos segment, uint64 *size, StreamError
 		return segment_io_error(err, segment, "stat file", path);
 	*size = (uint64) st.st_size;
 	return STREAM_OK;
+}
+
+StreamCode
+segment_rest(const char *directory, StreamPos segment, uint64 offset, uint64 *rest,
+			 StreamError *err)
+{
+	char		path[SEGMENT_PATH_LEN];
+	char	   *chunk = malloc(REST_CHUNK);
+	int			fd = segment_open(directory, segment, O_RDONLY);
+	uint64		from = offset;
+	ssize_t		n = -1;
+	StreamCode	code = STREAM_OK;
+
+	*rest = 0;
+	if (fd >= 0 && chunk != NULL)
+	{
+		while ((n = segment_read(fd, chunk, REST_CHUNK, from)) > 0)
+		{
+			ssize_t		used = n;
+
+			while (used > 0 && chunk[used - 1] == 0)
+				used--;
+			if (used > 0)
+				*rest = from + used - offset;
+			from += n;
+		}
+	}
+	if (n < 0)
+	{
+		segment_path(directory, segment, path);
+		code = segment_io_error(err, segment, "read file", path);
+	}
+	if (fd >= 0)
+		close(fd);
+	free(chunk);
+	return code;
 }
 
 StreamCode

@@ -1,8 +1,9 @@
 /*
  * segment.h - segment files: names, listing, system calls.  Private to stream/.
  *
- * A segment file is frames, back to back, and nothing else.  Its name is the
- * position of its first byte, so a directory listing is the map of the log.
+ * A segment file is frames, back to back, and in the last segment zeros behind them
+ * (log.h).  Its name is the position of its first byte, so a directory listing is
+ * the map of the log.
  */
 #ifndef BATON_SEGMENT_H
 #define BATON_SEGMENT_H
@@ -45,6 +46,12 @@ extern StreamCode segment_remove(const char *directory, StreamPos segment, Strea
 /* Size in bytes of a segment file. */
 extern StreamCode segment_size(const char *directory, StreamPos segment, uint64 *size,
 							   StreamError *err);
+/*
+ * Bytes of a segment file behind `offset` up to the last one that is not zero: 0 if
+ * there are only zeros, or nothing.
+ */
+extern StreamCode segment_rest(const char *directory, StreamPos segment, uint64 offset,
+							   uint64 *rest, StreamError *err);
 /* Cut a segment to size bytes and fsync it. */
 extern StreamCode segment_cut(const char *directory, StreamPos segment, uint64 size,
 							  StreamError *err);
@@ -79,8 +86,8 @@ extern StreamCode segment_scan_open(SegmentScan *scan, const char *directory,
 extern void segment_scan_close(SegmentScan *scan);
 /*
  * Header of the frame at pos; with whole, payload and CRC are checked too.
- * STREAM_OK, STREAM_END exactly at the file's end, STREAM_TORN, STREAM_IO,
- * STREAM_NOMEM.
+ * STREAM_OK, STREAM_END exactly at the file's end, STREAM_TORN (also at the zeros
+ * behind the last frame), STREAM_IO, STREAM_NOMEM.
  */
 extern StreamCode segment_scan_frame(SegmentScan *scan, StreamPos pos, bool whole,
 									 FrameHeader *h, StreamError *err);

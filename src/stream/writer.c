@@ -5,8 +5,8 @@
  * that protects the tail.  So before each append the file is looked at again:
  * another process may have cut the log and made a new segment of the same name
  * (then this file has no name any more), or may have failed in the middle of an
- * append (then the file is longer than the tail says, and what is too much goes
- * away first, lest a recovery takes it for frames).
+ * append (tail->litter; then what it left goes away first, lest a recovery takes it
+ * for frames).
  */
 #include "stream/segment.h"
 
@@ -44,42 +44,53 @@ open_segment(StreamWriter *w, StreamPos segment, uint64 *size, StreamError *err)
 	return segment_io_error(err, segment, "open file", path);
 }
 
-/* Open the segment at the tail, and take away what a failed append has left. */
+/* Open the segment at the tail; *size gets the file's size. */
 static StreamCode
-prepare_segment(StreamWriter *w, const StreamTail *tail, StreamError *err)
+open_last(StreamWriter *w, const StreamTail *tail, uint64 *size, StreamError *err)
 {
 	char		path[SEGMENT_PATH_LEN];
-	uint64		expected = tail->end - tail->segment;
-	uint64		size;
-	StreamCode	code = open_segment(w, tail->segment, &size, err);
+	StreamCode	code = open_segment(w, tail->segment, size, err);
 
-	if (code != STREAM_OK || size == expected)
+	if (code != STREAM_OK || *size >= tail->end - tail->segment)
 		return code;
 	segment_path(w->directory, tail->segment, path);
-	if (size < expected)
-		return stream_fail(err, STREAM_IO, tail->segment + size, 0,
-						   "file \"%s\" has become shorter than the stream log", path);
-	if (ftruncate(w->fd, (off_t) expected) < 0)
-		return segment_io_error(err, tail->end, "truncate file", path);
-	return STREAM_OK;
+	return stream_fail(err, STREAM_IO, tail->segment + *size, 0,
+					   "file \"%s\" has become shorter than the stream log", path);
+}
+
+/* Make the segment being written exactly as long as its frames, which end at pos. */
+static StreamCode
+trim_segment(StreamWriter *w, StreamPos pos, StreamError *err)
+{
+	char		path[SEGMENT_PATH_LEN];
+
+	if (ftruncate(w->fd, (off_t) (pos - w->segment)) == 0)
+		return STREAM_OK;
+	segment_path(w->directory, w->segment, path);
+	return segment_io_error(err, pos, "truncate file", path);
 }
 
 /*
- * Undo the traces of an append that has failed, as far as can be.  What cannot
- * be undone lies behind the tail, where prepare_segment() looks again.
+ * Undo the traces of an append that has failed.  If that fails too, the next
+ * append tries again before it writes anything.
  */
-static void
-undo_append(StreamWriter *w, const StreamTail *tail)
+static StreamCode
+undo_append(StreamWriter *w, StreamTail *tail, StreamError *err)
 {
 	SegmentList list = {0};
+	uint64		size;
+	StreamCode	code = segment_list(w->directory, &list, err);
 
-	if (segment_list(w->directory, &list, NULL) == STREAM_OK)
-	{
-		for (int i = list.count - 1; i >= 0 && list.pos[i] > tail->segment; i--)
-			(void) segment_remove(w->directory, list.pos[i], NULL);
-	}
+	for (int i = list.count - 1; code == STREAM_OK && i >= 0 && list.pos[i] > tail->segment; i--)
+		code = segment_remove(w->directory, list.pos[i], err);
 	segment_list_free(&list);
-	(void) prepare_segment(w, tail, NULL);
+	if (code == STREAM_OK)
+		code = open_last(w, tail, &size, err);
+	if (code == STREAM_OK)
+		code = trim_segment(w, tail->end, err);
+	if (code == STREAM_OK)
+		tail->litter = false;
+	return code;
 }
 
 /* Finish the segment being written and begin one at pos. */
@@ -89,6 +100,9 @@ next_segment(StreamWriter *w, StreamTail *tail, StreamPos pos, StreamError *err)
 	StreamCode	code;
 	int			fd;
 
+	code = trim_segment(w, pos, err);
+	if (code != STREAM_OK)
+		return code;
 	code = stream_flush(w, w->segment, err);
 	if (code != STREAM_OK)
 		tail->broken = true;
@@ -160,11 +174,37 @@ frames_that_fit(const char *frames, size_t len, size_t room)
 	return done;
 }
 
-/* Write checked frames behind the tail, over as many segments as it takes. */
+/*
+ * Lengthen the segment's file beyond `end`, its frames' end, with zeros.  This is
+ * no more than a help for the flushes to come: if the disk is full, they get along
+ * without.
+ */
+static void
+grow_segment(StreamWriter *w, uint64 end)
+{
+	static const char zeros[64 * 1024];
+	uint64		until = Min((end / STREAM_GROWTH + 1) * STREAM_GROWTH, STREAM_SEGMENT_SIZE);
+
+	while (end < until)
+	{
+		size_t		len = Min(until - end, sizeof(zeros) - end % sizeof(zeros));
+
+		if (!segment_write(w->fd, zeros, len, end))
+			return;
+		end += len;
+	}
+}
+
+/*
+ * Write checked frames behind the tail, over as many segments as it takes.  size:
+ * of the file that is open.
+ */
 static StreamCode
-write_frames(StreamWriter *w, StreamTail *tail, const char *frames, size_t len, StreamError *err)
+write_frames(StreamWriter *w, StreamTail *tail, uint64 size,
+			 const char *frames, size_t len, StreamError *err)
 {
 	StreamPos	pos = tail->end;
+	bool		small = len <= STREAM_SMALL_APPEND;
 
 	while (len > 0)
 	{
@@ -178,6 +218,7 @@ write_frames(StreamWriter *w, StreamTail *tail, const char *frames, size_t len, 
 
 			if (code != STREAM_OK)
 				return code;
+			size = 0;
 			continue;
 		}
 		if (!segment_write(w->fd, frames, run, offset))
@@ -187,6 +228,8 @@ write_frames(StreamWriter *w, StreamTail *tail, const char *frames, size_t len, 
 			segment_path(w->directory, w->segment, path);
 			return segment_io_error(err, pos, "write to file", path);
 		}
+		if (small && offset + run > size)
+			grow_segment(w, offset + run);
 		frames += run;
 		len -= run;
 		pos += run;
@@ -199,6 +242,7 @@ stream_append(StreamWriter *w, StreamTail *tail, const char *frames, size_t len,
 			  StreamError *err)
 {
 	StreamTail	after;
+	uint64		size;
 	StreamCode	code;
 
 	if (tail->broken)
@@ -207,15 +251,20 @@ stream_append(StreamWriter *w, StreamTail *tail, const char *frames, size_t len,
 	code = check_frames(tail, frames, len, &after, err);
 	if (code != STREAM_OK || len == 0)
 		return code;
-	code = prepare_segment(w, tail, err);
+	if (tail->litter)
+		code = undo_append(w, tail, err);
+	if (code == STREAM_OK)
+		code = open_last(w, tail, &size, err);
 	if (code != STREAM_OK)
 		return code;
-	code = write_frames(w, tail, frames, len, err);
+	code = write_frames(w, tail, size, frames, len, err);
 	if (code != STREAM_OK)
 	{
-		undo_append(w, tail);
+		tail->litter = true;
+		(void) undo_append(w, tail, NULL);
 		return code;
 	}
+	after.litter = false;
 	after.segment = w->segment;
 	*tail = after;
 	return STREAM_OK;

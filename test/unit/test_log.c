@@ -224,6 +224,34 @@ resize_segment(TestLog *log, StreamPos segment, uint64 size)
 	CHECK(truncate(path, (off_t) size) == 0);
 }
 
+static uint64
+file_size(TestLog *log, StreamPos segment)
+{
+	uint64		size = 0;
+
+	CHECK(segment_size(log->directory, segment, &size, NULL) == STREAM_OK);
+	return size;
+}
+
+/* Length of bytes without the zeros at their end. */
+static uint64
+used_length(const char *bytes, size_t len)
+{
+	while (len > 0 && bytes[len - 1] == 0)
+		len--;
+	return len;
+}
+
+static void
+limit_file_size(rlim_t bytes)
+{
+	struct rlimit limit;
+
+	CHECK(getrlimit(RLIMIT_FSIZE, &limit) == 0);
+	limit.rlim_cur = bytes;
+	CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+}
+
 /* Flip one bit of the stream on disk. */
 static void
 damage(TestLog *log, StreamPos pos)
@@ -357,16 +385,95 @@ segments_roll_over(void)
 	CHECK(count_segments(log) == 3);
 	check_readable(log);
 	for (int i = 0; i < 3; i++)
-	{
-		uint64		size;
-
-		CHECK(segment_size(log->directory, nth_segment(log, i), &size, NULL) == STREAM_OK);
-		CHECK(size <= STREAM_SEGMENT_SIZE);
-	}
+		CHECK(file_size(log, nth_segment(log, i)) <= STREAM_SEGMENT_SIZE);
+	/* a finished one holds its frames and nothing else */
+	for (int i = 0; i < 2; i++)
+		CHECK(file_size(log, nth_segment(log, i)) == nth_segment(log, i + 1) - nth_segment(log, i));
 	before = log->tail;
 	CHECK(reopen(log, before.flushed, 0, &cut) == STREAM_OK && cut == 0);
 	CHECK(memcmp(&before, &log->tail, sizeof(before)) == 0);
 	CHECK(append(log, TERM, 1, 10, NULL) == STREAM_OK);
+	check_readable(log);
+	log_free(log);
+}
+
+/* Small appends find their place written already; large ones make the file grow. */
+static void
+the_file_grows_in_steps(void)
+{
+	TestLog    *log = log_new(0x123);
+	StreamTail	before;
+	uint64		cut;
+
+	CHECK(file_size(log, 0x123) == 0);
+	CHECK(append(log, TERM, 1, 100, NULL) == STREAM_OK);
+	for (int i = 0; i < 300; i++)
+	{
+		CHECK(append(log, TERM, 1, 10000, NULL) == STREAM_OK);
+		CHECK(file_size(log, 0x123) % STREAM_GROWTH == 0);
+		CHECK(file_size(log, 0x123) > log->tail.end - 0x123);
+	}
+	CHECK(file_size(log, 0x123) == 3 * STREAM_GROWTH);
+	check_readable(log);
+	/* the zeros are no torn end */
+	before = log->tail;
+	flush(log);
+	CHECK(reopen(log, before.end, 0, &cut) == STREAM_OK && cut == 0);
+	CHECK(log->tail.end == before.end && log->tail.last_start == before.last_start);
+	CHECK(append(log, TERM, 4, 500000, NULL) == STREAM_OK);
+	CHECK(file_size(log, 0x123) == log->tail.end - 0x123);
+	/* up to the segment's end, where the next one begins with a step */
+	while (log->tail.segment == 0x123)
+		CHECK(append(log, TERM, 1, 60000, NULL) == STREAM_OK);
+	CHECK(file_size(log, 0x123) == log->tail.segment - 0x123);
+	CHECK(file_size(log, log->tail.segment) == STREAM_GROWTH);
+	check_readable(log);
+	CHECK(reopen(log, before.end, 0, &cut) == STREAM_OK && cut == 0);
+	check_readable(log);
+	log_free(log);
+}
+
+/* A disk that has room for the frames, but for no zeros behind them. */
+static void
+no_room_for_zeros(void)
+{
+	TestLog    *log = log_new(0);
+
+	signal(SIGXFSZ, SIG_IGN);
+	limit_file_size(100000);
+	for (int i = 0; i < 9; i++)
+		CHECK(append(log, TERM, 1, 10000, NULL) == STREAM_OK);
+	CHECK(append(log, TERM, 1, 10000, NULL) == STREAM_IO);
+	limit_file_size(RLIM_INFINITY);
+	CHECK(append(log, TERM, 1, 10000, NULL) == STREAM_OK);
+	check_readable(log);
+	log_free(log);
+}
+
+/*
+ * Frames of a former history must not come back behind a cut: not at once, and not
+ * behind others of the same lengths.
+ */
+static void
+nothing_is_left_behind_a_cut(void)
+{
+	TestLog    *log = log_new(0);
+	StreamTail	whole;
+	StreamPos	end;
+	uint64		cut;
+
+	CHECK(append(log, TERM, 6, 1000, NULL) == STREAM_OK);
+	whole = log->tail;
+	end = frame_end(&log->frames[2]);
+	CHECK(file_size(log, 0) == STREAM_GROWTH);
+	CHECK(stream_truncate(&log->writer, &log->tail, end, log->frames[2].start, TERM, NULL) == STREAM_OK);
+	CHECK(reopen(log, end, 0, &cut) == STREAM_OK && cut == 0 && log->tail.end == end);
+	/* even the very frame that was cut off does not bring its successor back */
+	log->n = 3;
+	CHECK(append(log, TERM, 1, 1000, NULL) == STREAM_OK);
+	CHECK(log->tail.end == log->frames[3].start + 1064 && log->tail.end < whole.end);
+	CHECK(reopen(log, 0, 0, &cut) == STREAM_OK && cut == 0);
+	CHECK(log->tail.end == frame_end(&log->frames[3]));
 	check_readable(log);
 	log_free(log);
 }
@@ -591,7 +698,10 @@ an_empty_log_restarts(void)
 	log_free(log);
 }
 
-/* A machine that loses power in the middle of a write, at every byte of it. */
+/*
+ * A machine that loses power in the middle of a write, at every byte of it.  Half of
+ * the time the zeros behind it have reached the disk.
+ */
 static void
 torn_tail_at_every_length(void)
 {
@@ -617,14 +727,13 @@ torn_tail_at_every_length(void)
 	{
 		int			fd = open(path, O_WRONLY | O_TRUNC);
 
-		/* half of the time the file got its length, but not all of its bytes */
 		CHECK(pwrite(fd, bytes, good + n, 0) == (ssize_t) (good + n));
 		if (n % 2 == 1)
 			CHECK(ftruncate(fd, (off_t) len) == 0);
 		close(fd);
 		CHECK(stream_log_open(log->directory, good, 0, 0, 0, NULL, NULL, &tail, &cut, NULL) == STREAM_OK);
 		CHECK(tail.end == good && tail.flushed == good && tail.last_start == log->frames[2].start);
-		CHECK(cut == (n % 2 == 1 ? len - good : n));
+		CHECK(cut == used_length(bytes + good, n));
 		log->tail = tail;
 		log->n = 3;
 		stream_writer_close(&log->writer);
@@ -638,6 +747,8 @@ torn_tail_at_every_length(void)
 		uint64		sum;
 
 		CHECK(pwrite(fd, bytes, good + n, 0) == (ssize_t) (good + n));
+		if (n % 2 == 1)
+			CHECK(ftruncate(fd, (off_t) len) == 0);
 		close(fd);
 		sum = fingerprint(log);
 		CHECK(reopen(log, whole.end, 0, &cut) == STREAM_CORRUPT);
@@ -696,7 +807,7 @@ damage_behind_the_flushed_place(void)
 	damage(log, log->frames[4].start + 100);
 	CHECK(reopen(log, log->frames[4].start, 0, &cut) == STREAM_OK);
 	CHECK(log->tail.end == log->frames[4].start);
-	CHECK(cut == end - log->frames[4].start);
+	CHECK(cut > 1064 && cut <= end - log->frames[4].start);
 	log->n = 4;
 	check_readable(log);
 	log_free(log);
@@ -722,7 +833,7 @@ a_frame_of_another_history(void)
 	CHECK(pwrite(fd, out.data, out.len, end) == (ssize_t) out.len);
 	close(fd);
 	CHECK(reopen(log, end + out.len, 0, &cut) == STREAM_CORRUPT);
-	CHECK(reopen(log, end, 0, &cut) == STREAM_OK && cut == out.len);
+	CHECK(reopen(log, end, 0, &cut) == STREAM_OK && cut == used_length(out.data, out.len));
 	CHECK(log->tail.end == end);
 	check_readable(log);
 	stream_buf_free(&out);
@@ -799,16 +910,6 @@ foreign_files(void)
 	log_free(log);
 }
 
-static void
-limit_file_size(rlim_t bytes)
-{
-	struct rlimit limit;
-
-	CHECK(getrlimit(RLIMIT_FSIZE, &limit) == 0);
-	limit.rlim_cur = bytes;
-	CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
-}
-
 /* A disk that is full in the middle of a write. */
 static void
 full_disk(void)
@@ -879,6 +980,7 @@ leftovers_are_overwritten(void)
 	fd = segment_open(log->directory, 0, O_RDWR);
 	CHECK(pwrite(fd, out.data, out.len, before.end) == (ssize_t) out.len);
 	close(fd);
+	log->tail.litter = true;
 	/* a frame of the same length: the leftover second one would fit behind it */
 	CHECK(append(log, TERM, 1, 300, NULL) == STREAM_OK);
 	CHECK(reopen(log, 0, 0, &cut) == STREAM_OK && cut == 0);
@@ -953,6 +1055,9 @@ main(void)
 	TEST(create_refuses_an_old_log);
 	TEST(append_takes_only_what_continues);
 	TEST(segments_roll_over);
+	TEST(the_file_grows_in_steps);
+	TEST(no_room_for_zeros);
+	TEST(nothing_is_left_behind_a_cut);
 	TEST(a_batch_longer_than_a_segment);
 	TEST(remove_old_segments);
 	TEST(find_frames);
