@@ -100,13 +100,14 @@ log_is_broken(NodeShared *node, const StreamError *err)
 }
 
 /*
- * Flush all that is written so far, then wake those who read the log.  The
- * fdatasync runs without the lock.  If the log was cut meanwhile, what this
+ * Flush all that is written so far, then wake those who read the log: the applier
+ * and, if there are frames of this node's own reign among them (own), the shipper,
+ * which has nothing to do with those of others.  The fdatasync runs without the lock.  If the log was cut meanwhile, what this
  * flush has reached says nothing about what was appended behind the cut, and it
  * is done again.
  */
 StreamCode
-node_log_flush(NodeShared *node, StreamWriter *w, StreamError *err)
+node_log_flush(NodeShared *node, StreamWriter *w, bool own, StreamError *err)
 {
 	StreamTail	before;
 	uint64		source_lsn;
@@ -138,7 +139,8 @@ node_log_flush(NodeShared *node, StreamWriter *w, StreamError *err)
 	if (code != STREAM_OK)
 		return code;
 
-	node_wake(node, WORKER_SHIPPER);
+	if (own)
+		node_wake(node, WORKER_SHIPPER);
 	node_wake(node, WORKER_APPLIER);
 	return STREAM_OK;
 }

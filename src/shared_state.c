@@ -73,6 +73,7 @@ node_slot_init(NodeShared *node, int tranche)
 	pg_atomic_init_u32(&node->ack_policy, 0);
 	pg_atomic_init_u32(&node->ack_enforced, 0);
 	pg_atomic_init_u64(&node->apply_asked, 0);
+	pg_atomic_init_u32(&node->watch_applied, 0);
 	SpinLockInit(&node->mutex);
 }
 

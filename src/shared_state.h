@@ -325,7 +325,9 @@ typedef struct NodeShared
 	/* ---- peers ---- */
 	LWLock		peer_lock;
 	ConditionVariable watch_cv; /* broadcast when anything that baton_rpc.watch() reports
-								 * has changed: state, term, applied, flushed, an outbox */
+								 * has changed: state, term, an outbox, and applied if ... */
+	pg_atomic_uint32 watch_applied; /* ... 1: somebody waits for applied to move on; the
+									 * applier takes it back as it broadcasts */
 	bool		peer_notify;	/* coordinator sets (spinlock): wake me at each change of a peer */
 	PeerShared	peers[CONSENSUS_MAX_MEMBERS];
 
@@ -470,8 +472,8 @@ extern bool node_command_waits(NodeShared *node);
  *   node_log_append_frames(node, w, term, frames, len): the same for a receiver's
  *     ready frames.
  *
- *   node_log_flush(node, w): flush all that is written, raise tail.flushed, wake
- *     shipper and applier.
+ *   node_log_flush(node, w, own): flush all that is written, raise tail.flushed, wake
+ *     the applier and, if the frames are this node's own, the shipper.
  */
 extern StreamCode node_log_seal_append(NodeShared *node, StreamWriter *w, FrameCodec *codec,
 									   uint64 term, uint64 source_lsn, uint32 n_commits,
@@ -479,7 +481,7 @@ extern StreamCode node_log_seal_append(NodeShared *node, StreamWriter *w, FrameC
 									   StreamPos *end, StreamError *err);
 extern StreamCode node_log_append_frames(NodeShared *node, StreamWriter *w, uint64 term,
 										 const char *frames, size_t len, StreamError *err);
-extern StreamCode node_log_flush(NodeShared *node, StreamWriter *w, StreamError *err);
+extern StreamCode node_log_flush(NodeShared *node, StreamWriter *w, bool own, StreamError *err);
 /* A consistent copy of the tail. */
 extern StreamTail node_log_tail(NodeShared *node);
 extern void node_log_directory(NodeShared *node, char *out, size_t size);	/* <directory>/stream */

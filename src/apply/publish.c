@@ -83,8 +83,11 @@ applier_publish(Applier *a, StreamPos pos, int n_txns, uint64 n_rows, TimestampT
 		node->apply_notify = 0;
 	SpinLockRelease(&node->mutex);
 
+	/* a watcher asks for it before it looks at applied: it sees this, or is woken */
 	if (moved)
-		broadcast(node);
+		ConditionVariableBroadcast(&node->applied_cv);
+	if (moved && pg_atomic_exchange_u32(&node->watch_applied, 0) != 0)
+		ConditionVariableBroadcast(&node->watch_cv);
 	if (notify)
 		node_wake(node, WORKER_COORDINATOR);
 }

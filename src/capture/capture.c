@@ -266,7 +266,7 @@ flush_log(Capture *c, StreamError *err)
 
 	if (c->unflushed > 0)
 	{
-		code = node_log_flush(c->node, &c->writer, err);
+		code = node_log_flush(c->node, &c->writer, true, err);
 		c->flushed_at = GetCurrentTimestamp();
 	}
 	if (code == STREAM_OK)
@@ -407,7 +407,7 @@ begin_appending(Capture *c, StreamError *err)
 		code = abort_open(c, err);
 	tail = node_log_tail(c->node);
 	if (code == STREAM_OK && tail.flushed < tail.end)
-		code = node_log_flush(c->node, &c->writer, err);
+		code = node_log_flush(c->node, &c->writer, true, err);
 	if (code != STREAM_OK)
 		return code;
 	c->open_term = 0;

@@ -447,7 +447,7 @@ append_failover_frame(Coordinator *c, uint64 now, StreamError *err)
 		code = node_log_seal_append(c->node, &c->writer, &c->codec, record.term, 0, 0,
 									buf.data, buf.len, NULL, &f->end, err);
 	if (code == STREAM_OK)
-		code = node_log_flush(c->node, &c->writer, err);
+		code = node_log_flush(c->node, &c->writer, true, err);
 	stream_buf_free(&buf);
 	return code == STREAM_OK;
 }

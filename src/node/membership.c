@@ -149,7 +149,7 @@ append_membership_frame(Coordinator *c)
 		code = node_log_seal_append(c->node, &c->writer, &c->codec, c->consensus.durable.term,
 									0, 0, record.data, record.len, NULL, &end, &err);
 	if (code == STREAM_OK)
-		code = node_log_flush(c->node, &c->writer, &err);
+		code = node_log_flush(c->node, &c->writer, true, &err);
 	stream_buf_free(&bytes);
 	stream_buf_free(&record);
 	if (code != STREAM_OK)

@@ -195,7 +195,7 @@ append_term_frame(Coordinator *c)
 		code = node_log_seal_append(c->node, &c->writer, &c->codec, record.term, 0, 0,
 									buf.data, buf.len, NULL, &end, &err);
 	if (code == STREAM_OK)
-		code = node_log_flush(c->node, &c->writer, &err);
+		code = node_log_flush(c->node, &c->writer, true, &err);
 	stream_buf_free(&buf);
 	stream_buf_free(&members);
 	if (code != STREAM_OK)

@@ -178,7 +178,7 @@ fetch_append(FetchContext *ctx, const char *frames, int len)
 		code = stream_append(&ctx->writer, &node->tail, frames, len, &err);
 	LWLockRelease(&node->log_lock);
 	if (code == STREAM_OK)
-		code = node_log_flush(node, &ctx->writer, &err);
+		code = node_log_flush(node, &ctx->writer, false, &err);
 	if (code != STREAM_OK)
 		fetch_failed(ctx, err.message);
 }

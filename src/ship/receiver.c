@@ -173,7 +173,7 @@ append_frames(NodeShared *node, uint64 term, const char *frames, size_t len)
 
 	code = node_log_append_frames(node, &rpc_session.writer, term, frames, len, &err);
 	if (code == STREAM_OK)
-		code = node_log_flush(node, &rpc_session.writer, &err);
+		code = node_log_flush(node, &rpc_session.writer, false, &err);
 	if (code == STREAM_MISMATCH)
 	{
 		AppendAnswer a = append_answer(node, APPEND_MISMATCH);

@@ -112,6 +112,7 @@ watch_wait(NodeShared *node, uint16 from, const WatchKnown *known,
 	TimestampTz start = GetCurrentTimestamp();
 	TimestampTz until = TimestampTzPlusMilliseconds(start, timeout_ms);
 	TimestampTz settled = TimestampTzPlusMilliseconds(start, settle_ms);
+	bool		moved = false;
 
 	ConditionVariablePrepareToSleep(&node->watch_cv);
 	for (;;)
@@ -119,11 +120,15 @@ watch_wait(NodeShared *node, uint16 from, const WatchKnown *known,
 		TimestampTz now;
 		TimestampTz wake = until;
 
+		/* once applied has moved, only time and other news count */
+		if (!moved)
+			pg_atomic_exchange_u32(&node->watch_applied, 1);
 		watch_look(node, from, v);
+		moved = v->applied != known->applied;
 		if (watch_news(v, known))
 			break;
 		now = GetCurrentTimestamp();
-		if (v->applied != known->applied)
+		if (moved)
 			wake = Min(settled, until);
 		if (now >= wake)
 			break;
