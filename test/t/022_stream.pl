@@ -48,6 +48,26 @@ sub flip
 	return;
 }
 
+# Writes bytes over a file's, from an offset on.
+sub put_bytes
+{
+	my ($file, $offset, $bytes) = @_;
+	open my $fh, '+<:raw', $file or die "$file: $!";
+	seek $fh, $offset, 0;
+	print {$fh} $bytes;
+	close $fh or die "$file: $!";
+	return;
+}
+
+# Where in a segment file its last frame begins and ends; behind it are zeros.
+sub last_frame
+{
+	my ($file) = @_;
+	my $bytes = slurp_file($file);
+	my $start = rindex $bytes, 'BATN';
+	return ($start, $start + 64 + unpack 'V', substr $bytes, $start + 52, 4);
+}
+
 sub truncate_by
 {
 	my ($file, $bytes) = @_;
@@ -199,32 +219,45 @@ for my $level (0, 9)
 }
 same_stream('compressed and not');
 
-# ---- a torn end is cut off at restart ----
+# ---- a torn end is cut off at restart, and zeros are none ----
+# tear: gets the last segment, where in it the log ends, and part of the last frame.
 sub torn
 {
-	my ($node, $name, $tear) = @_;
+	my ($node, $name, $is_torn, $tear) = @_;
 	# without its coordinator a node writes no marks, but goes on: what follows is
 	# behind the place that it knows to be flushed
 	kill 'STOP', $node->worker_pid('coordinator');
 	$n1->run("insert into t select coalesce(max(id), 0) + 1, '$name' from t");
 	caught_up($n1, $n2);
 	my $end = status($node, 'log_end');
+	my $log = -s $node->logfile;
 	$node->crash;
-	$tear->((segments($node))[-1]);
+	my $file = (segments($node))[-1];
+	my ($last, $offset) = last_frame($file);
+	$tear->($file, $offset, substr slurp_file($file), $last, 200);
 	$node->start;
 	$node->wait_state($node == $n1 ? 'primary' : 'replica');
 	$n2->wait_state('replica');
-	ok(eventually(sub { $node->run("select count(*) from baton.events where event = 'log cut' and detail like '% $end'") == 1 }), "$name: an event names the position")
-	  or diag("wanted $end: " . $node->run('select * from baton.events order by id desc limit 5'));
-	like(slurp_file($node->logfile), qr{LOG:.*torn end of \d+ bytes.* \Q$end\E$}m, "$name: so does the log");
+	if ($is_torn)
+	{
+		ok(eventually(sub { $node->run("select count(*) from baton.events where event = 'log cut' and detail like '% $end'") == 1 }), "$name: an event names the position")
+		  or diag("wanted $end: " . $node->run('select * from baton.events order by id desc limit 5'));
+		like(slurp_file($node->logfile, $log), qr{LOG:.*torn end of \d+ bytes.* \Q$end\E$}m, "$name: so does the log");
+	}
+	else
+	{
+		unlike(slurp_file($node->logfile, $log), qr/torn end/, "$name: that is how a log ends");
+	}
 	$n1->run("insert into t select coalesce(max(id), 0) + 1, 'after $name' from t");
 	caught_up($n1, $n2);
 	same_data($n1, $n2, "$name: equal afterwards");
 	same_stream($name);
 	return;
 }
-torn($n2, 'a replica wrote part of a frame', sub { append_bytes($_[0], substr(slurp_file($_[0]), -200)) });
-torn($n1, 'the primary wrote zeros', sub { append_bytes($_[0], "\0" x 8192) });
+torn($n2, 'a replica wrote part of a frame', 1, sub { put_bytes(@_) });
+torn($n1, 'the primary wrote garbage far behind the end', 1, sub { put_bytes($_[0], $_[1] + 100_000, $_[2]) });
+torn($n1, 'the primary wrote zeros', 0, sub { append_bytes($_[0], "\0" x 8192) });
+torn($n2, 'a replica has no zeros behind the end', 0, sub { truncate $_[0], $_[1] or die "$_[0]: $!" });
 
 # ---- damage before the end: the node stays down, and touches nothing ----
 # harm is done to the files of a stopped server, and taken back afterwards.
@@ -271,8 +304,14 @@ for my $node ($n2, $n1)
 	stays_down($n2, 'the end of the log is gone', sub {
 		$file = (segments($n2))[-1];
 		$end = slurp_file($file);
-		truncate_by($file, 300);
+		truncate $file, (last_frame($file))[1] - 30 or die "$file: $!";
 	}, sub { unlink $file; append_bytes($file, $end) }, qr{incomplete frame});
+	stays_down($n2, 'there are zeros where the log ended', sub {
+		$file = (segments($n2))[-1];
+		$end = slurp_file($file);
+		my ($last) = last_frame($file);
+		put_bytes($file, $last, "\0" x (length($end) - $last));
+	}, sub { unlink $file; append_bytes($file, $end) }, qr{bad magic number|was flushed up to});
 }
 {
 	my $file = directory($n1) . '/control';
