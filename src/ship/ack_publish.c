@@ -44,6 +44,8 @@ ack_view(const Shipper *ship, AckView *v)
 	v->self = ship->view.self;
 	v->own_flushed = ship->view.tail.flushed;
 	v->lead_start = ship->view.lead_start;
+	if (!ship->membership_committed)
+		v->bound = acks_bound(&ship->before, ship->view.self);
 	for (int i = 0; i < CONSENSUS_MAX_MEMBERS; i++)
 	{
 		const Link *link = &ship->links[i];

@@ -52,6 +52,13 @@ acks_solo(const Membership *m, uint16 id)
 	return m->rule == RULE_DESIGNATED && m->designated == id && count_voters(m, false) == 2;
 }
 
+uint16
+acks_bound(const Membership *before, uint16 primary)
+{
+	return before->designated != primary && acks_solo(before, before->designated) ?
+		before->designated : 0;
+}
+
 /* ---- places ---- */
 
 typedef enum AckLevel
@@ -119,6 +126,7 @@ reached(const AckView *v, const Membership *m, AckLevel level, int needed)
 {
 	StreamPos	places[CONSENSUS_MAX_MEMBERS];
 	StreamPos	place = v->own_flushed;
+	const AckPeer *bound = find_peer(v, v->bound);
 
 	if (needed > 0 && !v->alone)
 	{
@@ -126,6 +134,10 @@ reached(const AckView *v, const Membership *m, AckLevel level, int needed)
 			return 0;
 		if (places[needed - 1] < place)
 			place = places[needed - 1];
+		if (v->bound != 0 && (bound == NULL || !bound->streams))
+			return 0;
+		if (v->bound != 0 && place_of(bound, level) < place)
+			place = place_of(bound, level);
 	}
 	return place >= v->lead_start ? place : 0;
 }

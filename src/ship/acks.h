@@ -44,6 +44,7 @@ typedef struct AckView
 	StreamPos	own_flushed;
 	StreamPos	lead_start;		/* end of the TERM record of the reign */
 	bool		alone;			/* the primary is a quorum, and the other voter is gone */
+	uint16		bound;			/* member that must have it in any case, 0 none: see acks_bound() */
 	int			n_peers;
 	AckPeer		peers[CONSENSUS_MAX_MEMBERS];
 } AckView;
@@ -67,6 +68,13 @@ extern bool acks_reachable(uint8 policy, const Membership *m, uint16 primary, ui
 
 /* Is the member one of two voters, and a quorum by itself? */
 extern bool acks_solo(const Membership *m, uint16 id);
+
+/*
+ * While a change of members is not committed, `before` may still be in force: the
+ * member that could elect itself alone under it and must therefore have all that is
+ * to stay, 0 if there is none besides the primary.
+ */
+extern uint16 acks_bound(const Membership *before, uint16 primary);
 
 /* Name of a policy, and back (-1: there is none of that name). */
 extern const char *ack_policy_name(uint8 policy);

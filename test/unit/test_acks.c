@@ -96,6 +96,30 @@ only_behind_the_term_record(void)
 	CHECK(p.apply == 0);
 }
 
+/* From two voters, member 2 designated, to three: until that is committed, member 2
+ * might elect itself alone. */
+static void
+designated_before(void)
+{
+	Membership	before;
+
+	group(2, ACK_MAJORITY);
+	before = m;
+	before.rule = RULE_DESIGNATED;
+	before.designated = 2;
+	CHECK(acks_bound(&before, 1) == 2);
+	CHECK(acks_bound(&before, 2) == 0);
+	group(3, ACK_MAJORITY);
+	CHECK(acks_bound(&m, 1) == 0);
+	v.bound = 2;
+	peer(3, 7000);
+	count();
+	CHECK(p.flush == 0 && p.committed == 0);
+	peer(2, 4000);
+	count();
+	CHECK(p.flush == 4000 && p.committed == 4000);
+}
+
 static void
 three(void)
 {
@@ -312,6 +336,7 @@ main(void)
 	TEST(who_does_not_count);
 	TEST(arbiter_has_no_tables);
 	TEST(designated_alone);
+	TEST(designated_before);
 	TEST(reachable);
 	TEST(names);
 	TEST(map_order);
