@@ -344,6 +344,34 @@ node_note(NodeShared *node, const char *kind, const char *fmt,...)
 	node_wake(node, WORKER_COORDINATOR);
 }
 
+void
+node_met_primary(NodeShared *node, uint16 id, uint64 led_term, uint64 own_term)
+{
+	char		name[BATON_NAME_LEN] = "?";
+	Member	   *member;
+	PeerShared *peer;
+	bool		news = false;
+
+	LWLockAcquire(&node->peer_lock, LW_EXCLUSIVE);
+	peer = node_peer(node, id);
+	if (peer != NULL && peer->met_term != led_term)
+	{
+		peer->met_term = led_term;
+		news = true;
+	}
+	LWLockRelease(&node->peer_lock);
+	if (!news)
+		return;
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	member = membership_find(&node->membership, id);
+	if (member != NULL)
+		strlcpy(name, member->name, sizeof(name));
+	LWLockRelease(&node->state_lock);
+	node_note(node, "two primaries",
+			  "\"%s\" led in term " UINT64_FORMAT " when this node, which leads in term " UINT64_FORMAT ", met it; it steps down",
+			  name, led_term, own_term);
+}
+
 PeerShared *
 node_peer(NodeShared *node, uint16 id)
 {

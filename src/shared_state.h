@@ -122,6 +122,7 @@ typedef struct PeerShared
 	char		apply_error[BATON_ERROR_LEN];	/* peer's apply error as last reported, "" none */
 
 	uint32		collation_noted;	/* how it sorts differently, as noted; 0 not */
+	uint64		met_term;		/* that it led below ours when they met, as noted; 0 none */
 	ConsensusPlace mark;		/* the last place it has acknowledged, as the control file has it, 0
 								 * none; coordinator writes */
 
@@ -493,6 +494,8 @@ extern void node_post(NodeShared *node, const ConsensusMessage *m);
 extern void node_send(NodeShared *node, const ConsensusMessage *m);
 /* Have the coordinator note an event; too many at once are left out. */
 extern void node_note(NodeShared *node, const char *kind, const char *fmt,...) pg_attribute_printf(3, 4);
+/* Two primaries have met, and this one's term is the higher: noted once for each. */
+extern void node_met_primary(NodeShared *node, uint16 id, uint64 led_term, uint64 own_term);
 /* Take all messages for a peer out of its outbox; returns how many. */
 extern int	node_take_outbox(NodeShared *node, uint16 peer, ConsensusMessage *out, int max);
 /* A membership was seen, by handshake or in the stream: a newer one is adopted by the

@@ -238,7 +238,8 @@ rolled_back(const Token *token)
 
 /*
  * Raise an error if this log shows that the token's place is not part of the
- * history.  Terms never fall along the log.  False: the log has not come so far.
+ * history.  Terms never fall along the log.  False: the log has not come so far, or
+ * not on the way that leads there.
  * Raises ERRCODE_TRANSACTION_ROLLBACK if the place was rolled back, and
  * ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if the log begins behind it in a later
  * term, and so cannot tell.
@@ -344,7 +345,7 @@ baton_wait_for(PG_FUNCTION_ARGS)
 	Token		token;
 	TimestampTz deadline;
 	NodeShared *node;
-	bool		known;
+	bool		known = false;
 
 	baton_require_preloaded();
 	node = node_mine_or_error();
@@ -362,19 +363,24 @@ baton_wait_for(PG_FUNCTION_ARGS)
 				 errhint("Call it on its own, before the transaction.")));
 
 	ConditionVariablePrepareToSleep(&node->applied_cv);
-	known = token_check(node, &token);
-	while (!token_reached(node, token.pos))
+	for (;;)
 	{
-		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
+		long		left;
 
+		known = known || token_check(node, &token);
+		if (token_reached(node, token.pos) && known)
+		{
+			/* the log may have been cut meanwhile */
+			known = token_check(node, &token);
+			if (known)
+				break;
+		}
+		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 		if (left <= 0)
 			timed_out(node, &token);
 		/* a cut of the log and a change of state say nothing here: look each second */
 		(void) ConditionVariableTimedSleep(&node->applied_cv, Min(left, 1000), PG_WAIT_EXTENSION);
-		if (!known)
-			known = token_check(node, &token);
 	}
 	ConditionVariableCancelSleep();
-	(void) token_check(node, &token);	/* the log may have been cut meanwhile */
 	PG_RETURN_VOID();
 }

@@ -271,8 +271,9 @@ member_set_paused(const char *conninfo, bool paused)
 	if (peer == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_CONNECTION_EXCEPTION),
-				 errmsg("the primary cannot be reached"),
-				 errdetail("%s", err)));
+				 errmsg("the primary, through which the group is told, cannot be reached"),
+				 errdetail("%s", err),
+				 errhint("baton.promote() makes a primary where the old one is gone, and ends a pause.")));
 	if (peer_query(peer, ASK_MS, "SELECT baton_rpc.set_paused($1::boolean)",
 				   1, NULL, values, NULL, NULL, 0, err, sizeof(err)) == NULL)
 		raise_answer(peer, "the primary did not tell the group", err);

@@ -176,7 +176,7 @@ primary_elsewhere(NodeShared *node)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no primary is known, through which the group could be told"),
-				 errhint("See baton.status. baton.promote() makes a primary where the old one is gone.")));
+				 errhint("baton.promote() makes a primary where the old one is gone, and ends a pause.")));
 	return conninfo;
 }
 

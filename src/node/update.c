@@ -212,6 +212,7 @@ become_primary(Coordinator *c)
 
 	c->term_end = append_term_frame(c);
 	coordinator_reign_begins(c, c->term_end);
+	c->preferred_retry = 0;
 
 	LWLockAcquire(&node->state_lock, LW_EXCLUSIVE);
 	node->lead_term = c->consensus.durable.term;
@@ -261,7 +262,8 @@ note_two_primaries(Coordinator *c, uint64 led_term)
 	uint64		term = c->consensus.durable.term;
 	Member	   *other = membership_find(&c->control.membership, TERM_MEMBER(term));
 
-	if (other != NULL && (c->consensus.leader != 0 || TERM_FORCED(term) > TERM_FORCED(led_term)))
+	if (other != NULL && (c->consensus.leader != 0 || TERM_FORCED(term) > TERM_FORCED(led_term) ||
+						  c->control.membership.rule == RULE_PREFERRED))
 		coordinator_note(c, "two primaries", "\"%s\" leads in term " UINT64_FORMAT ", this node led in term " UINT64_FORMAT " when they met; it steps down",
 						 other->name, term, led_term);
 }

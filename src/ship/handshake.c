@@ -273,6 +273,23 @@ handshake_led_term(NodeShared *node)
 	return term;
 }
 
+/*
+ * The caller leads in a lower term than this node does.  It may be long ago that it
+ * asked, so that counts only where two can lead: under the rule PREFERRED, and after
+ * a forced promotion.
+ */
+static void
+handshake_met_lower(NodeShared *node, const HandshakeArgs *args, uint64 led_term)
+{
+	bool		preferred;
+
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	preferred = node->membership.rule == RULE_PREFERRED;
+	LWLockRelease(&node->state_lock);
+	if (args->term < led_term && (preferred || TERM_FORCED(args->term) < TERM_FORCED(led_term)))
+		node_met_primary(node, (uint16) args->from_id, args->term, led_term);
+}
+
 /* May the caller's stream come in: is the node active, its log good, the term right? */
 static bool
 handshake_term(NodeShared *node, const HandshakeArgs *args, HandshakeAnswer *a)
@@ -296,7 +313,10 @@ handshake_term(NodeShared *node, const HandshakeArgs *args, HandshakeAnswer *a)
 	LWLockRelease(&node->log_lock);
 
 	if (args->term < term)
+	{
+		handshake_met_lower(node, args, a->led_term);
 		return handshake_refuse(a, "stale term", "this node knows of term " UINT64_FORMAT, term);
+	}
 	if (log_error[0] != '\0')
 		return handshake_refuse(a, "stopped", "%s", log_error);
 	if (state == NODE_DOWN || (intent != INTENT_ACTIVE && intent != INTENT_COPYING))

@@ -94,18 +94,14 @@ link_was_removed(Link *link, const PGresult *r)
 	pfree(m);
 }
 
-/* Two primaries have met, and this one's term is the higher: said once for each. */
+/* The peer says which term it leads; 0 none. */
 void
 link_met_primary(Link *link, uint64 led_term)
 {
 	const ShipView *view = &link->ship->view;
 
-	if (led_term == 0 || !view->primary || led_term >= view->term || led_term == link->met_term)
-		return;
-	link->met_term = led_term;
-	node_note(link->ship->node, "two primaries",
-			  "\"%s\" led in term " UINT64_FORMAT " when this node, which leads in term " UINT64_FORMAT ", met it; it steps down",
-			  link->name, led_term, view->term);
+	if (led_term != 0 && view->primary && led_term < view->term)
+		node_met_primary(link->ship->node, link->id, led_term, view->term);
 }
 
 /*

@@ -148,7 +148,6 @@ typedef struct Link
 	bool		detached;
 	uint64		incarnation;	/* of the node that is meant, 0 not known */
 	TimestampTz asked_at;		/* the last handshake of the data connection was sent */
-	uint64		met_term;		/* led by the peer below ours, as noted; 0 none */
 	char		name[BATON_NAME_LEN];
 	char		conninfo[BATON_CONNINFO_LEN];
 
