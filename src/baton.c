@@ -5,6 +5,7 @@
 
 #include "api/api.h"
 #include "api/consistency.h"
+#include "capture/ddl.h"
 #include "failover/gate.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -33,6 +34,7 @@ _PG_init(void)
 
 	baton_preloaded = true;
 	shared_state_init();
+	ddl_install_hooks();
 	gate_install_hooks();
 	guard_install_hooks();
 	consistency_install_hooks();

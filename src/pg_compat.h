@@ -95,6 +95,15 @@
 	ExecuteTruncateGuts(rels, relids, logged, behavior, restart)
 #endif
 
+/* A logical message into WAL; returns the end of its record. */
+#if PG_VERSION_NUM >= 170000
+#define baton_log_message(prefix, data, len, transactional) \
+	LogLogicalMessage(prefix, data, len, transactional, false)
+#else
+#define baton_log_message(prefix, data, len, transactional) \
+	LogLogicalMessage(prefix, data, len, transactional)
+#endif
+
 /* A WAL marker that belongs to no transaction; returns its position. */
 #if PG_VERSION_NUM >= 170000
 #define baton_log_marker(prefix)	LogLogicalMessage(prefix, "", 0, false, false)

@@ -247,6 +247,7 @@ typedef struct NodeShared
 	uint8		group_id[16];
 	uint16		self;
 	uint64		incarnation;
+	uint8		ddl_key[DDL_KEY_LEN];
 	Membership	membership;
 	bool		membership_committed;
 	Membership	membership_before;	/* not committed: what is in force beside it */

@@ -48,6 +48,7 @@ new_control(void)
 	control->system_identifier = GetSystemIdentifier();
 	control->dboid = MyDatabaseId;
 	random_bytes(&control->incarnation, sizeof(control->incarnation));
+	random_bytes(control->ddl_key, sizeof(control->ddl_key));
 	return control;
 }
 

@@ -110,6 +110,7 @@ encode_data(StreamBuf *buf, const ControlData *d)
 	stream_buf_u16(buf, d->self);
 	stream_buf_u64(buf, d->incarnation);
 	stream_buf_string(buf, d->slot_name);
+	stream_buf_append(buf, d->ddl_key, sizeof(d->ddl_key));
 
 	stream_buf_u64(buf, d->durable.term);
 	stream_buf_u16(buf, d->durable.voted_for);
@@ -170,6 +171,9 @@ decode_data(StreamCursor *c, ControlData *d)
 	d->self = stream_get_u16(c);
 	d->incarnation = stream_get_u64(c);
 	stream_get_string(c, d->slot_name, sizeof(d->slot_name));
+	bytes = stream_get_bytes(c, sizeof(d->ddl_key));
+	if (bytes != NULL)
+		memcpy(d->ddl_key, bytes, sizeof(d->ddl_key));
 
 	d->durable.term = stream_get_u64(c);
 	d->durable.voted_for = stream_get_u16(c);

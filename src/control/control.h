@@ -20,6 +20,7 @@
 #define CONTROL_VERSION		2
 
 #define BATON_NAME_LEN		64
+#define DDL_KEY_LEN			16
 #define BATON_CONNINFO_LEN	1024
 #define BATON_REASON_LEN	256
 
@@ -91,6 +92,7 @@ typedef struct ControlData
 	uint16		self;			/* this node's member id */
 	uint64		incarnation;	/* random, new with each join */
 	char		slot_name[BATON_NAME_LEN];	/* capture's slot; "" until it is made */
+	uint8		ddl_key[DDL_KEY_LEN];	/* random, secret: proves that a command in WAL is the hook's */
 
 	/* consensus: on disk before it is spoken */
 	ConsensusDurable durable;

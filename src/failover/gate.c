@@ -164,6 +164,13 @@ gate_session_exempt(NodeShared *node)
 	return exempt;
 }
 
+bool
+gate_session_writes_locally(NodeShared *node)
+{
+	return baton_session_token != NULL && baton_session_token[0] != '\0' &&
+		gate_session_exempt(node);
+}
+
 /* The gate's state; a node that has been removed has no gate. */
 GateState
 gate_state(NodeShared *node)

@@ -12,6 +12,7 @@
 
 #include "postgres.h"
 
+#include "nodes/nodes.h"
 #include "shared_state.h"
 
 /*
@@ -38,6 +39,13 @@ extern PGDLLEXPORT bool gate_barrier_passed(Oid dboid);
 /* ---- for who commits ---- */
 
 extern bool gate_lease_holds(NodeShared *node);
+
+/* ---- for capture ---- */
+
+/* Does this command change more than rows, temporary objects and modes? */
+extern bool gate_command_changes_definitions(Node *parsetree);
+/* Does the session show the token of baton's own restore? */
+extern bool gate_session_writes_locally(NodeShared *node);
 
 /* ---- for anybody who has to say where to go ---- */
 

@@ -246,6 +246,12 @@ gate_classify_utility(Node *parsetree)
 	}
 }
 
+bool
+gate_command_changes_definitions(Node *parsetree)
+{
+	return gate_classify_utility(parsetree) == NEED_WRITE;
+}
+
 /* ---- transactions that have got an xid ---- */
 
 /*

@@ -195,6 +195,7 @@ coordinator_publish_members(Coordinator *c)
 	memcpy(node->group_id, c->control.group_id, sizeof(node->group_id));
 	node->self = c->control.self;
 	node->incarnation = c->control.incarnation;
+	memcpy(node->ddl_key, c->control.ddl_key, sizeof(node->ddl_key));
 	node->membership = c->control.membership;
 	node->membership_committed = c->control.membership_committed;
 	if (!c->control.membership_committed)

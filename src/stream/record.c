@@ -126,6 +126,24 @@ record_put_failover(StreamBuf *buf, const RecordFailover *failover)
 }
 
 void
+record_put_ddl_body(StreamBuf *buf, const RecordDdl *d, const RecordSetting *settings)
+{
+	stream_buf_u8(buf, d->flags);
+	stream_buf_u64(buf, (uint64) d->transaction_start);
+	stream_buf_u64(buf, (uint64) d->statement_start);
+	stream_buf_string(buf, d->role);
+	stream_buf_u16(buf, d->n_settings);
+	for (int i = 0; i < d->n_settings; i++)
+	{
+		stream_buf_string(buf, settings[i].name);
+		stream_buf_u32(buf, settings[i].len);
+		stream_buf_append(buf, settings[i].value, settings[i].len);
+	}
+	stream_buf_u32(buf, d->len);
+	stream_buf_append(buf, d->text, d->len);
+}
+
+void
 record_put_membership(StreamBuf *buf, const char *bytes, uint32 len)
 {
 	size_t		offset = record_begin(buf, RECORD_MEMBERSHIP, 0, 0);

@@ -25,7 +25,9 @@
  *   DELETE      xid, subxid; u32 relid; u8 old kind ('K' or 'O'); tuple old
  *   TRUNCATE    xid, subxid; u8 flags (1 CASCADE, 2 RESTART IDENTITY); u32 n;
  *               n times u32 relid
- *   DDL         xid, subxid; reserved
+ *   DDL         xid, subxid; u8 flags (RECORD_DDL_*); i64 start of the transaction;
+ *               i64 start of the statement; string role; u16 n; n settings in force:
+ *               string name; u32 length, value; u32 length; the statement's text
  *   SEQUENCE    xid, subxid; reserved
  *   MESSAGE     xid, subxid (both 0: not transactional); u64 lsn; string prefix;
  *               u32 length; bytes
@@ -144,6 +146,31 @@ typedef struct RecordCommit
 	StreamPos	oldest_open;
 } RecordCommit;
 
+/* A command that changes definitions, as text with all that gives it its meaning. */
+typedef struct RecordDdl
+{
+	uint8		flags;
+	int64		transaction_start;	/* now() */
+	int64		statement_start;
+	char		role[RECORD_NAME_LEN];
+	uint16		n_settings;
+	StreamCursor settings;		/* read with record_get_setting() */
+	uint32		len;
+	const char *text;
+} RecordDdl;
+
+#define RECORD_DDL_NO_DATA	0x01	/* make it WITH NO DATA: its rows follow */
+#define RECORD_DDL_ROWS		0x02	/* the rows of the tables that it rewrites follow, whole */
+#define RECORD_DDL_ALONE	0x04	/* it commits by itself, and has done so on the source */
+#define RECORD_DDL_ALL_FLAGS (RECORD_DDL_NO_DATA | RECORD_DDL_ROWS | RECORD_DDL_ALONE)
+
+typedef struct RecordSetting
+{
+	char		name[RECORD_NAME_LEN];
+	uint32		len;
+	const char *value;
+} RecordSetting;
+
 typedef struct RecordTerm
 {
 	uint64		term;
@@ -180,6 +207,8 @@ extern void record_put_commit(StreamBuf *buf, uint32 xid, const RecordCommit *co
 extern void record_put_abort(StreamBuf *buf, uint32 xid, uint32 subxid);
 extern void record_put_term(StreamBuf *buf, const RecordTerm *term);
 extern void record_put_failover(StreamBuf *buf, const RecordFailover *failover);
+/* A DDL record's body behind xid and subxid; d->n_settings from `settings`. */
+extern void record_put_ddl_body(StreamBuf *buf, const RecordDdl *d, const RecordSetting *settings);
 extern void record_put_membership(StreamBuf *buf, const char *bytes, uint32 len);
 extern void record_put_message(StreamBuf *buf, uint32 xid, uint32 subxid, const RecordMessage *m);
 /* One piece, of at most RECORD_PART_MAX bytes, of a record that is too long for a frame. */
@@ -236,6 +265,9 @@ extern StreamCode record_get_commit(const Record *r, RecordCommit *commit, Strea
 extern StreamCode record_get_term(const Record *r, RecordTerm *term, StreamError *err);
 extern StreamCode record_get_failover(const Record *r, RecordFailover *failover, StreamError *err);
 extern StreamCode record_get_message(const Record *r, RecordMessage *m, StreamError *err);
+extern StreamCode record_get_ddl(const Record *r, RecordDdl *d, StreamError *err);
+/* The next of d->n_settings settings. */
+extern void record_get_setting(StreamCursor *c, RecordSetting *setting);
 extern StreamCode record_get_membership(const Record *r, const char **bytes, uint32 *len,
 										StreamError *err);
 /* bytes: the piece; the caller puts the pieces together and reads them with record_next. */

@@ -150,6 +150,36 @@ record_get_message(const Record *r, RecordMessage *m, StreamError *err)
 	return check_consumed(r, &c, err);
 }
 
+void
+record_get_setting(StreamCursor *c, RecordSetting *setting)
+{
+	stream_get_string(c, setting->name, sizeof(setting->name));
+	setting->len = stream_get_u32(c);
+	setting->value = stream_get_bytes(c, setting->len);
+}
+
+StreamCode
+record_get_ddl(const Record *r, RecordDdl *d, StreamError *err)
+{
+	StreamCursor c = r->rest;
+	RecordSetting setting;
+
+	memset(d, 0, sizeof(*d));
+	d->flags = stream_get_u8(&c);
+	d->transaction_start = (int64) stream_get_u64(&c);
+	d->statement_start = (int64) stream_get_u64(&c);
+	stream_get_string(&c, d->role, sizeof(d->role));
+	d->n_settings = stream_get_u16(&c);
+	d->settings = c;
+	for (int i = 0; i < d->n_settings && !c.failed; i++)
+		record_get_setting(&c, &setting);
+	d->len = stream_get_u32(&c);
+	d->text = stream_get_bytes(&c, d->len);
+	if ((d->flags & ~RECORD_DDL_ALL_FLAGS) != 0)
+		c.failed = true;
+	return check_consumed(r, &c, err);
+}
+
 StreamCode
 record_get_membership(const Record *r, const char **bytes, uint32 *len, StreamError *err)
 {

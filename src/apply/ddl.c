@@ -1,0 +1,213 @@
+/*
+ * ddl.c - carries out a command of the stream as it was given on the source: under
+ * its role, with its settings, at its time.
+ *
+ * The command runs inside the local transaction, between the rows around it.  What
+ * was open of tables is closed before, since their definitions may change.
+ *
+ * Rights.  The command has the rights of the role that gave it, no more; what it
+ * calls cannot get at the worker's own, because it runs as a local user id change
+ * does in a security-definer function: no SET ROLE gets out of it.
+ */
+#include "apply/apply.h"
+
+#include "access/parallel.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "commands/matview.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/analyze.h"
+#include "tcop/tcopprot.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+
+/* What has to be put back when the command has run. */
+typedef struct Surroundings
+{
+	Oid			user;
+	int			context;
+	int			guc_level;
+	TimestampTz transaction_start;
+	TimestampTz statement_start;
+} Surroundings;
+
+/*
+ * now() as on the source.  PostgreSQL has a way to set these times for parallel
+ * workers only.
+ */
+static void
+set_times(TimestampTz transaction_start, TimestampTz statement_start)
+{
+	int			worker = ParallelWorkerNumber;
+
+	ParallelWorkerNumber = 0;
+	SetParallelStartTimestamps(transaction_start, statement_start);
+	ParallelWorkerNumber = worker;
+}
+
+static void
+apply_settings(const RecordDdl *ddl)
+{
+	StreamCursor c = ddl->settings;
+
+	for (int i = 0; i < ddl->n_settings; i++)
+	{
+		RecordSetting setting;
+
+		record_get_setting(&c, &setting);
+		/* a library that is loaded there only may have settings of its own */
+		if (GetConfigOption(setting.name, true, false) == NULL)
+			continue;
+		(void) set_config_option(setting.name, pnstrdup(setting.value, setting.len),
+								 PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	}
+}
+
+static void
+enter(Surroundings *s, const RecordDdl *ddl)
+{
+	Oid			role = get_role_oid(ddl->role, true);
+
+	if (!OidIsValid(role))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role \"%s\", which has run a command of the stream, does not exist here", ddl->role),
+				 errhint("Create the role, then apply goes on.")));
+	s->transaction_start = GetCurrentTransactionStartTimestamp();
+	s->statement_start = GetCurrentStatementStartTimestamp();
+	s->guc_level = NewGUCNestLevel();
+	apply_settings(ddl);
+	GetUserIdAndSecContext(&s->user, &s->context);
+	SetUserIdAndSecContext(role, s->context | SECURITY_LOCAL_USERID_CHANGE);
+	set_times(ddl->transaction_start, ddl->statement_start);
+}
+
+static void
+leave(const Surroundings *s)
+{
+	set_times(s->transaction_start, s->statement_start);
+	SetUserIdAndSecContext(s->user, s->context);
+	AtEOXact_GUC(true, s->guc_level);
+}
+
+/* The materialized view that the command makes or fills, or NULL. */
+static RangeVar *
+filled_view(Node *command)
+{
+	if (IsA(command, CreateTableAsStmt))
+		return ((CreateTableAsStmt *) command)->into->rel;
+	if (IsA(command, RefreshMatViewStmt))
+		return ((RefreshMatViewStmt *) command)->relation;
+	return NULL;
+}
+
+/* What runs alone on the source runs inside the transaction here; rows of what is
+ * filled come by themselves. */
+static void
+adapt(Node *command, const RecordDdl *ddl)
+{
+	if (IsA(command, IndexStmt))
+		((IndexStmt *) command)->concurrent = false;
+	else if (IsA(command, DropStmt))
+		((DropStmt *) command)->concurrent = false;
+	else if (IsA(command, AlterTableStmt))
+	{
+		ListCell   *lc;
+
+		foreach(lc, ((AlterTableStmt *) command)->cmds)
+		{
+			AlterTableCmd *cmd = (AlterTableCmd *) lfirst(lc);
+
+			if (cmd->subtype == AT_DetachPartition)
+				((PartitionCmd *) cmd->def)->concurrent = false;
+		}
+	}
+	if ((ddl->flags & RECORD_DDL_NO_DATA) == 0)
+		return;
+	if (IsA(command, CreateTableAsStmt))
+		((CreateTableAsStmt *) command)->into->skipData = true;
+	else if (IsA(command, RefreshMatViewStmt))
+	{
+		((RefreshMatViewStmt *) command)->skipData = true;
+		((RefreshMatViewStmt *) command)->concurrent = false;
+	}
+}
+
+static void
+mark_filled(Node *command)
+{
+	RangeVar   *view = filled_view(command);
+	Relation	rel;
+
+	if (view == NULL)
+		return;
+	rel = table_open(RangeVarGetRelid(view, AccessExclusiveLock, false), NoLock);
+	if (rel->rd_rel->relkind == RELKIND_MATVIEW)
+		SetMatViewPopulatedState(rel, true);
+	table_close(rel, NoLock);
+}
+
+static void
+run(RawStmt *raw, const char *text, const RecordDdl *ddl)
+{
+	Query	   *query;
+	PlannedStmt *plan = makeNode(PlannedStmt);
+	bool		snapshot = analyze_requires_snapshot(raw);
+
+	if (snapshot)
+		PushActiveSnapshot(GetTransactionSnapshot());
+	query = linitial_node(Query, pg_analyze_and_rewrite_fixedparams(raw, text, NULL, 0, NULL));
+	if (snapshot)
+		PopActiveSnapshot();
+	if (query->commandType != CMD_UTILITY)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("a command of the stream is no command that changes definitions")));
+	adapt(query->utilityStmt, ddl);
+	plan->commandType = CMD_UTILITY;
+	plan->canSetTag = true;
+	plan->utilityStmt = query->utilityStmt;
+	plan->stmt_location = raw->stmt_location;
+	plan->stmt_len = raw->stmt_len;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	ProcessUtility(plan, text, false, PROCESS_UTILITY_TOPLEVEL, NULL, NULL, None_Receiver, NULL);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+	if (ddl->flags & RECORD_DDL_NO_DATA)
+		mark_filled(query->utilityStmt);
+	CommandCounterIncrement();
+}
+
+/*
+ * Carry out a DDL record.  Raises what the command raises, and
+ * ERRCODE_UNDEFINED_OBJECT if its role does not exist here.
+ */
+void
+apply_ddl(LocalTransaction *t, const Record *r)
+{
+	StreamError err = {0};
+	Surroundings around;
+	RecordDdl	ddl;
+	char	   *text;
+	ListCell   *lc;
+
+	if (record_get_ddl(r, &ddl, &err) != STREAM_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED), errmsg("%s", err.message)));
+	apply_flush_inserts(t, NULL);
+	open_relation_close_all(t);
+	local_become_self(t);
+	local_make_visible(t);
+
+	text = pnstrdup(ddl.text, ddl.len);
+	enter(&around, &ddl);
+	foreach(lc, pg_parse_query(text))
+		run(lfirst_node(RawStmt, lc), text, &ddl);
+	leave(&around);
+	UpdateActiveSnapshotCommandId();
+}

@@ -1,0 +1,39 @@
+/*
+ * ddl.h - which commands travel in the stream, and as what.
+ */
+#ifndef BATON_DDL_H
+#define BATON_DDL_H
+
+#include "baton.h"
+
+#include "nodes/params.h"
+#include "nodes/plannodes.h"
+
+/* The message that a command is in WAL: ddl_key; u32 subxid; a DDL record's body. */
+#define DDL_MESSAGE_PREFIX	"baton.ddl"
+
+typedef enum DdlWhen
+{
+	DDL_NOT = 0,				/* no command for the stream */
+	DDL_BEFORE,					/* it is written before it runs */
+	DDL_AFTER					/* it commits by itself: written when it has succeeded */
+} DdlWhen;
+
+typedef struct DdlCommand
+{
+	DdlWhen		when;
+	uint8		flags;			/* RECORD_DDL_* */
+	const char *text;			/* what the replica is to run; palloc'd */
+} DdlCommand;
+
+extern void ddl_install_hooks(void);
+
+/* ddl_classify.c: fills in *command, DDL_NOT for what does not travel. */
+extern void ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params,
+						 DdlCommand *command);
+
+/* ddl_table_as.c: the definition of the table that CREATE TABLE AS makes, as a command;
+ * NULL if it will make none. */
+extern char *ddl_table_as(CreateTableAsStmt *stmt, ParamListInfo params);
+
+#endif							/* BATON_DDL_H */

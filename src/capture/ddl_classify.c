@@ -1,0 +1,121 @@
+/*
+ * ddl_classify.c - which commands change definitions, and how each travels.
+ *
+ * The gate knows which commands write.  Of these the ones below do not travel as
+ * commands: their rows travel, or what they do is this server's own business.
+ * A command that is not known here travels.
+ */
+#include "capture/ddl.h"
+
+#include "commands/defrem.h"
+#include "failover/gate.h"
+#include "nodes/parsenodes.h"
+#include "stream/record.h"
+
+/* The command's own part of a string with several. */
+static char *
+own_text(const PlannedStmt *stmt, const char *query)
+{
+	int			start = stmt->stmt_location > 0 ? stmt->stmt_location : 0;
+	int			len = stmt->stmt_len > 0 ? stmt->stmt_len : (int) strlen(query) - start;
+
+	return pnstrdup(query + start, len);
+}
+
+/* Commands that write but are carried as rows, or not at all. */
+static bool
+stays_here(Node *parsetree)
+{
+	switch (nodeTag(parsetree))
+	{
+			/* rows */
+		case T_CopyStmt:
+		case T_TruncateStmt:
+			/* what they run comes through the hook by itself */
+		case T_CallStmt:
+		case T_DoStmt:
+		case T_ExecuteStmt:
+			/* of the server, or of another database */
+		case T_CreatedbStmt:
+		case T_DropdbStmt:
+		case T_CreateTableSpaceStmt:
+		case T_DropTableSpaceStmt:
+		case T_AlterTableSpaceOptionsStmt:
+		case T_AlterSystemStmt:
+			/* a subscription on every node would draw the same data as often */
+		case T_CreateSubscriptionStmt:
+		case T_AlterSubscriptionStmt:
+		case T_DropSubscriptionStmt:
+		case T_TransactionStmt:
+		case T_LockStmt:
+		case T_DiscardStmt:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* Does it commit by itself? */
+static bool
+runs_alone(Node *parsetree)
+{
+	switch (nodeTag(parsetree))
+	{
+		case T_IndexStmt:
+			return ((IndexStmt *) parsetree)->concurrent;
+		case T_DropStmt:
+			return ((DropStmt *) parsetree)->concurrent;
+		case T_AlterTableStmt:
+			{
+				ListCell   *lc;
+
+				foreach(lc, ((AlterTableStmt *) parsetree)->cmds)
+				{
+					AlterTableCmd *cmd = (AlterTableCmd *) lfirst(lc);
+
+					if (cmd->subtype == AT_DetachPartition &&
+						((PartitionCmd *) cmd->def)->concurrent)
+						return true;
+				}
+				return false;
+			}
+		default:
+			return false;
+	}
+}
+
+/* CREATE TABLE AS, also inside EXPLAIN ANALYZE; NULL for others. */
+static CreateTableAsStmt *
+table_as(Node *parsetree)
+{
+	if (IsA(parsetree, ExplainStmt))
+	{
+		Query	   *query = (Query *) ((ExplainStmt *) parsetree)->query;
+
+		parsetree = IsA(query, Query) ? query->utilityStmt : NULL;
+	}
+	return parsetree != NULL && IsA(parsetree, CreateTableAsStmt) ?
+		(CreateTableAsStmt *) parsetree : NULL;
+}
+
+void
+ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params, DdlCommand *command)
+{
+	Node	   *parsetree = stmt->utilityStmt;
+	CreateTableAsStmt *as;
+
+	command->when = DDL_NOT;
+	if (!gate_command_changes_definitions(parsetree) || stays_here(parsetree))
+		return;
+	as = table_as(parsetree);
+	if (as != NULL && as->objtype == OBJECT_TABLE)
+		command->text = ddl_table_as(as, params);
+	else if (as == NULL || as == (CreateTableAsStmt *) parsetree)
+		command->text = own_text(stmt, query);
+	if (command->text == NULL)
+		return;
+	if ((as != NULL && as->objtype == OBJECT_MATVIEW && !as->into->skipData) ||
+		(IsA(parsetree, RefreshMatViewStmt) && !((RefreshMatViewStmt *) parsetree)->skipData))
+		command->flags |= RECORD_DDL_NO_DATA;
+	command->when = runs_alone(parsetree) ? DDL_AFTER : DDL_BEFORE;
+}

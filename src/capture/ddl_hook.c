@@ -1,0 +1,148 @@
+/*
+ * ddl_hook.c - brings commands that change definitions into the stream.
+ *
+ * Each such command of a primary is written to WAL as a transactional message just
+ * before it runs, and so lies in the stream inside its transaction, at its place:
+ * behind the rows that came before it, in front of those that follow, and it goes
+ * away with a savepoint or transaction that is rolled back.  A command that commits
+ * by itself (CREATE INDEX CONCURRENTLY) is written when it has succeeded.
+ *
+ * What is written is the command's text with all that gives it its meaning: role,
+ * settings, the times that now() gives.  Two kinds are written as something else,
+ * for their rows travel as rows: CREATE TABLE AS as the definition that it amounts
+ * to, and a materialized view, or its REFRESH, as one WITH NO DATA.
+ *
+ * Written is what a session runs by itself, or a function or DO block does; not what
+ * a command or an extension's script does in its own course, for that happens on
+ * the replica all the same.
+ *
+ * Anybody may write messages to WAL.  Ours show the node's ddl_key, which only the
+ * server knows, and the output plugin takes no others.
+ */
+#include "capture/ddl.h"
+
+#include "access/xact.h"
+#include "commands/extension.h"
+#include "executor/executor.h"
+#include "failover/gate.h"
+#include "miscadmin.h"
+#include "replication/message.h"
+#include "stream/record.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+static ProcessUtility_hook_type prev_process_utility = NULL;
+
+/* What changes the meaning of a command's text, or of what it makes. */
+static const char *const carried_settings[] = {
+	"search_path", "datestyle", "intervalstyle", "timezone",
+	"standard_conforming_strings", "backslash_quote", "array_nulls", "xmloption",
+	"transform_null_equals", "lc_monetary", "lc_numeric", "default_text_search_config",
+	"default_tablespace", "default_table_access_method", "default_toast_compression",
+	"check_function_bodies", "password_encryption", "bytea_output", "extra_float_digits",
+	"plpgsql.variable_conflict",
+};
+
+static int
+collect_settings(RecordSetting *settings)
+{
+	int			n = 0;
+
+	for (int i = 0; i < lengthof(carried_settings); i++)
+	{
+		const char *value = GetConfigOption(carried_settings[i], true, false);
+
+		if (value == NULL)
+			continue;
+		strlcpy(settings[n].name, carried_settings[i], sizeof(settings[n].name));
+		settings[n].value = pstrdup(value);
+		settings[n].len = strlen(value);
+		n++;
+	}
+	return n;
+}
+
+/*
+ * Write one command to WAL.  flags: RECORD_DDL_*.
+ */
+static void
+log_command(NodeShared *node, const char *text, uint8 flags)
+{
+	RecordSetting settings[lengthof(carried_settings)];
+	StreamBuf	buf = {0};
+	RecordDdl	ddl = {0};
+	uint8		key[DDL_KEY_LEN];
+	TransactionId subxid = GetCurrentTransactionId();
+
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	memcpy(key, node->ddl_key, sizeof(key));
+	LWLockRelease(&node->state_lock);
+
+	ddl.flags = flags;
+	ddl.transaction_start = GetCurrentTransactionStartTimestamp();
+	ddl.statement_start = GetCurrentStatementStartTimestamp();
+	strlcpy(ddl.role, GetUserNameFromId(GetUserId(), false), sizeof(ddl.role));
+	ddl.n_settings = collect_settings(settings);
+	ddl.text = text;
+	ddl.len = strlen(text);
+
+	stream_buf_append(&buf, key, sizeof(key));
+	stream_buf_u32(&buf, subxid);
+	record_put_ddl_body(&buf, &ddl, settings);
+	if (buf.failed)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	PG_TRY();
+	{
+		(void) baton_log_message(DDL_MESSAGE_PREFIX, buf.data, buf.len, true);
+	}
+	PG_FINALLY();
+	{
+		stream_buf_free(&buf);
+	}
+	PG_END_TRY();
+}
+
+/* The node whose stream the command belongs to, or NULL. */
+static NodeShared *
+node_of_command(ProcessUtilityContext context)
+{
+	NodeShared *node;
+
+	if (context == PROCESS_UTILITY_SUBCOMMAND || creating_extension || baton_worker_exempt)
+		return NULL;
+	node = node_mine();
+	if (node == NULL || gate_session_writes_locally(node) ||
+		pg_atomic_read_u32(&node->gate) == GATE_CLOSED)
+		return NULL;
+	return node;
+}
+
+static void
+ddl_process_utility(PlannedStmt *stmt, const char *query, bool read_only_tree,
+					ProcessUtilityContext context, ParamListInfo params,
+					QueryEnvironment *env, DestReceiver *dest, QueryCompletion *completion)
+{
+	ProcessUtility_hook_type next = prev_process_utility ?
+		prev_process_utility : standard_ProcessUtility;
+	NodeShared *node = node_of_command(context);
+	DdlCommand	command = {0};
+
+	if (node != NULL)
+		ddl_classify(stmt, query, params, &command);
+	if (command.when == DDL_BEFORE)
+		log_command(node, command.text, command.flags);
+	next(stmt, query, read_only_tree, context, params, env, dest, completion);
+	if (command.when == DDL_AFTER)
+		log_command(node, command.text, command.flags | RECORD_DDL_ALONE);
+}
+
+/* Called by _PG_init, before the gate's hooks: these then come first. */
+void
+ddl_install_hooks(void)
+{
+	prev_process_utility = ProcessUtility_hook;
+	ProcessUtility_hook = ddl_process_utility;
+}
