@@ -95,6 +95,30 @@
 	ExecuteTruncateGuts(rels, relids, logged, behavior, restart)
 #endif
 
+/* All functions of a name. */
+#if PG_VERSION_NUM >= 140000
+#define baton_functions_named(name) \
+	FuncnameGetCandidates(name, -1, NIL, false, false, true, true)
+#endif
+
+/* Where the storage that a WAL record of a sequence is about lies. */
+#if PG_VERSION_NUM >= 160000
+#define BATON_FILE_DATABASE(seq)	((seq)->locator.dbOid)
+#define BATON_FILE_TABLESPACE(seq)	((seq)->locator.spcOid)
+#define BATON_FILE_NUMBER(seq)		((seq)->locator.relNumber)
+#define RelidByRelfilenode			RelidByRelfilenumber
+#else
+#define BATON_FILE_DATABASE(seq)	((seq)->node.dbNode)
+#define BATON_FILE_TABLESPACE(seq)	((seq)->node.spcNode)
+#define BATON_FILE_NUMBER(seq)		((seq)->node.relNode)
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#define BATON_REL_FILE_NUMBER(rel)	((rel)->rd_locator.relNumber)
+#else
+#define BATON_REL_FILE_NUMBER(rel)	((rel)->rd_node.relNode)
+#endif
+
 /* A logical message into WAL; returns the end of its record. */
 #if PG_VERSION_NUM >= 170000
 #define baton_log_message(prefix, data, len, transactional) \

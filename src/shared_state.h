@@ -303,6 +303,7 @@ typedef struct NodeShared
 	uint64		copy_term;
 	XLogRecPtr	copy_lsn;
 	uint64		own_floor;		/* capture never raises own commits up to here */
+	uint64		sequence_floor;	/* sequences' states before it come from another's reign */
 	char		slot_name[NAMEDATALEN];	/* capture's slot, "" until it is made */
 	char		copy_conninfo[BATON_CONNINFO_LEN];	/* where to take it from; coordinator, state_lock */
 	CopyShared	copy;			/* progress and requests of the copy worker, spinlock */

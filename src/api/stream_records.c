@@ -230,6 +230,29 @@ show_commit(RecordLister *l, const Record *r, StreamError *err)
 }
 
 static bool
+show_ddl(RecordLister *l, const Record *r, StreamError *err)
+{
+	RecordDdl	ddl;
+
+	if (record_get_ddl(r, &ddl, err) != STREAM_OK)
+		return false;
+	appendStringInfo(&l->detail, "by %s: %.*s", ddl.role, (int) ddl.len, ddl.text);
+	return true;
+}
+
+static bool
+show_sequence(RecordLister *l, const Record *r, StreamError *err)
+{
+	RecordSequence s;
+
+	if (record_get_sequence(r, &s, err) != STREAM_OK)
+		return false;
+	appendStringInfo(&l->detail, "%s.%s: " INT64_FORMAT "%s", s.nspname, s.relname, s.last_value,
+					 s.is_called ? "" : ", not called");
+	return true;
+}
+
+static bool
 show_message(RecordLister *l, const Record *r, StreamError *err)
 {
 	RecordMessage message;
@@ -304,9 +327,11 @@ show_record(RecordLister *l, const Record *r, StreamError *err)
 			appendStringInfo(&l->detail, "%s%u bytes of a long record",
 							 stream_get_u8(&c) ? "last " : "", r->body_len - 1);
 			return !c.failed;
-		case RECORD_MEMBERSHIP:
 		case RECORD_DDL:
+			return show_ddl(l, r, err);
 		case RECORD_SEQUENCE:
+			return show_sequence(l, r, err);
+		case RECORD_MEMBERSHIP:
 			appendStringInfo(&l->detail, "%u bytes", r->body_len);
 			return true;
 	}

@@ -171,6 +171,17 @@ pass_over(StreamCursor *c)
 		;
 }
 
+/* A sequence's state between transactions.  This node's own is where it was. */
+static void
+apply_sequence_alone(Applier *a, const Record *r)
+{
+	if (TERM_MEMBER(a->h.term) == a->node->self)
+		return;
+	if (!a->local.started)
+		local_begin(&a->local);
+	local_apply(&a->local, r);
+}
+
 typedef struct Run
 {
 	int			n_txns;
@@ -184,7 +195,7 @@ finish_run(Applier *a, const Run *run, const StreamCursor *c, uint32 commits)
 	uint64		rows = a->local.rows;
 
 	if (a->local.started)
-		local_commit(&a->local, run->last_pos, run->last.commit_time);
+		local_commit(&a->local, run->last_pos ? run->last_pos : a->done, run->last.commit_time);
 	if (run->last_pos != 0)
 		mark_done(a, run->last_pos, &run->last);
 	a->at.offset = c->p - a->records;
@@ -216,7 +227,15 @@ apply_run(Applier *a)
 		RecordCommit commit;
 		StreamPos	pos = a->h.start + commits + 1;
 
-		if (!next_record(&next, &r) || r.type != RECORD_BEGIN || !ends_here(next, r.xid, &r))
+		if (!next_record(&next, &r))
+			break;
+		if (r.type == RECORD_SEQUENCE && r.xid == 0)
+		{
+			apply_sequence_alone(a, &r);
+			c = next;
+			continue;
+		}
+		if (r.type != RECORD_BEGIN || !ends_here(next, r.xid, &r))
 			break;
 		commit = read_commit(&r);
 		if (pos > a->done && applier_fill_is_due(a, a->h.term, &commit))
@@ -240,7 +259,7 @@ apply_run(Applier *a)
 		commits++;
 		c = next;
 	}
-	if (commits == a->at.commits)
+	if (c.p == a->records + a->at.offset)
 		return false;
 	finish_run(a, &run, &c, commits);
 	return true;
@@ -661,7 +680,7 @@ process_frame(Applier *a)
 		CHECK_FOR_INTERRUPTS();
 		if (!next_record(&c, &r))
 			break;
-		if (r.type == RECORD_BEGIN && apply_run(a))
+		if ((r.type == RECORD_BEGIN || (r.type == RECORD_SEQUENCE && r.xid == 0)) && apply_run(a))
 		{
 			a->part.skipping = a->part.open = false;
 			continue;

@@ -14,6 +14,7 @@
  *   truncate.c       TRUNCATE
  *   touched.c        rows that are left out while a node is mended; and
  *   touched_store.c  where these are kept
+ *   sequence.c       states of sequences
  *   ddl.c            commands that change definitions
  */
 #ifndef BATON_APPLY_H
@@ -228,6 +229,10 @@ extern void find_make_plan(FindPlan *plan, Relation rel, const bool *given, Memo
 /* Find the row that o->key_* describes and put it into o->found. */
 extern bool find_row(OpenRelation *o);
 extern void find_close(OpenRelation *o);
+
+/* ---- sequence.c ---- */
+
+extern void apply_sequence(LocalTransaction *t, const Record *r);
 
 /* ---- ddl.c ---- */
 

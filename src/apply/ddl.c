@@ -14,7 +14,9 @@
 #include "access/parallel.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/heap.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_inherits.h"
 #include "commands/matview.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -152,10 +154,67 @@ mark_filled(Node *command)
 	table_close(rel, NoLock);
 }
 
+/*
+ * Tables that the command may rewrite, and the storage that they have before.  Rows
+ * of those that it has given new storage come from the source: what it has put there
+ * itself goes.
+ */
+typedef struct Rewritten
+{
+	List	   *tables;
+	List	   *storage;
+} Rewritten;
+
+static Oid
+storage_of(Oid relid)
+{
+	Relation	rel = table_open(relid, NoLock);
+	Oid			storage = BATON_REL_FILE_NUMBER(rel);
+
+	table_close(rel, NoLock);
+	return storage;
+}
+
+static void
+note_storage(Rewritten *w, Node *command)
+{
+	AlterTableStmt *stmt = (AlterTableStmt *) command;
+	Oid			relid;
+	ListCell   *lc;
+
+	w->tables = w->storage = NIL;
+	if (!IsA(command, AlterTableStmt))
+		return;
+	relid = RangeVarGetRelid(stmt->relation, AccessExclusiveLock, true);
+	if (!OidIsValid(relid))
+		return;
+	w->tables = find_all_inheritors(relid, AccessExclusiveLock, NULL);
+	foreach(lc, w->tables)
+		w->storage = lappend_oid(w->storage, storage_of(lfirst_oid(lc)));
+}
+
+static void
+empty_rewritten(const Rewritten *w)
+{
+	ListCell   *table;
+	ListCell   *storage;
+
+	forboth(table, w->tables, storage, w->storage)
+	{
+		Relation	rel = table_open(lfirst_oid(table), NoLock);
+
+		/* storage of this transaction's own can be truncated in place */
+		if (BATON_REL_FILE_NUMBER(rel) != lfirst_oid(storage))
+			heap_truncate_one_rel(rel);
+		table_close(rel, NoLock);
+	}
+}
+
 static void
 run(RawStmt *raw, const char *text, const RecordDdl *ddl)
 {
 	Query	   *query;
+	Rewritten	rewritten = {NIL, NIL};
 	PlannedStmt *plan = makeNode(PlannedStmt);
 	bool		snapshot = analyze_requires_snapshot(raw);
 
@@ -169,6 +228,8 @@ run(RawStmt *raw, const char *text, const RecordDdl *ddl)
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("a command of the stream is no command that changes definitions")));
 	adapt(query->utilityStmt, ddl);
+	if (ddl->flags & RECORD_DDL_ROWS)
+		note_storage(&rewritten, query->utilityStmt);
 	plan->commandType = CMD_UTILITY;
 	plan->canSetTag = true;
 	plan->utilityStmt = query->utilityStmt;
@@ -178,6 +239,7 @@ run(RawStmt *raw, const char *text, const RecordDdl *ddl)
 	ProcessUtility(plan, text, false, PROCESS_UTILITY_TOPLEVEL, NULL, NULL, None_Receiver, NULL);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
+	empty_rewritten(&rewritten);
 	if (ddl->flags & RECORD_DDL_NO_DATA)
 		mark_filled(query->utilityStmt);
 	CommandCounterIncrement();

@@ -194,6 +194,9 @@ local_apply(LocalTransaction *t, const Record *r)
 		case RECORD_TRUNCATE:
 			apply_truncate(t, r);
 			break;
+		case RECORD_SEQUENCE:
+			apply_sequence(t, r);
+			break;
 		case RECORD_DDL:
 			apply_ddl(t, r);
 			break;

@@ -281,7 +281,8 @@ resolve(ApplyRelation *m, Relation rel)
 	m->localoid = RelationGetRelid(rel);
 	m->owner = rel->rd_rel->relowner;
 	m->relkind = rel->rd_rel->relkind;
-	if (m->relkind != RELKIND_RELATION && m->relkind != RELKIND_PARTITIONED_TABLE)
+	if (m->relkind != RELKIND_RELATION && m->relkind != RELKIND_PARTITIONED_TABLE &&
+		m->relkind != RELKIND_MATVIEW)
 	{
 		m->valid = false;
 		ereport(ERROR,

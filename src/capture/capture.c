@@ -447,6 +447,7 @@ begin_conversation(Capture *c, char *err, size_t errlen)
 	c->received = InvalidXLogRecPtr;
 	memset(&c->told, 0, sizeof(c->told));
 	SpinLockAcquire(&c->node->mutex);
+	c->builder.sequence_floor = c->node->sequence_floor;
 	c->captured = c->node->captured_lsn;
 	SpinLockRelease(&c->node->mutex);
 	c->dropped = c->diverged = c->reply_requested = c->unflushed_urgent = false;
@@ -480,6 +481,9 @@ follow_term(Capture *c)
 		return false;
 	c->term = term;
 	acked_begin(&c->acked, node_log_tail(c->node).flushed, c->captured);
+	SpinLockAcquire(&c->node->mutex);
+	c->builder.sequence_floor = c->node->sequence_floor;
+	SpinLockRelease(&c->node->mutex);
 	stream_writer_close(&c->writer);
 	report_activity(c);
 	return true;

@@ -12,6 +12,9 @@
 /* The message that a command is in WAL: ddl_key; u32 subxid; a DDL record's body. */
 #define DDL_MESSAGE_PREFIX	"baton.ddl"
 
+/* The message that a sequence's state is for the plugin. */
+#define SEQUENCE_MESSAGE_PREFIX "baton.sequence"
+
 typedef enum DdlWhen
 {
 	DDL_NOT = 0,				/* no command for the stream */
@@ -31,6 +34,9 @@ extern void ddl_install_hooks(void);
 /* ddl_classify.c: fills in *command, DDL_NOT for what does not travel. */
 extern void ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params,
 						 DdlCommand *command);
+
+/* ddl_volatile.c: would the rows that the command makes differ from node to node? */
+extern bool ddl_rows_differ(AlterTableStmt *stmt);
 
 /* ddl_table_as.c: the definition of the table that CREATE TABLE AS makes, as a command;
  * NULL if it will make none. */

@@ -98,6 +98,16 @@ table_as(Node *parsetree)
 		(CreateTableAsStmt *) parsetree : NULL;
 }
 
+/* REFRESH, whose rows travel.  Where it looks for differences only, the replica finds
+ * them by itself. */
+static bool
+fills_view(Node *parsetree)
+{
+	RefreshMatViewStmt *refresh = (RefreshMatViewStmt *) parsetree;
+
+	return IsA(parsetree, RefreshMatViewStmt) && !refresh->skipData && !refresh->concurrent;
+}
+
 void
 ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params, DdlCommand *command)
 {
@@ -115,7 +125,9 @@ ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params, DdlComm
 	if (command->text == NULL)
 		return;
 	if ((as != NULL && as->objtype == OBJECT_MATVIEW && !as->into->skipData) ||
-		(IsA(parsetree, RefreshMatViewStmt) && !((RefreshMatViewStmt *) parsetree)->skipData))
+		fills_view(parsetree))
 		command->flags |= RECORD_DDL_NO_DATA;
+	if (IsA(parsetree, AlterTableStmt) && ddl_rows_differ((AlterTableStmt *) parsetree))
+		command->flags |= RECORD_DDL_ROWS;
 	command->when = runs_alone(parsetree) ? DDL_AFTER : DDL_BEFORE;
 }

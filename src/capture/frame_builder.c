@@ -150,6 +150,21 @@ take_message(FrameBuilder *b, const Record *record, const char *bytes, size_t le
 	return code;
 }
 
+/* What the applier has set while another led is in the log already. */
+static StreamCode
+take_sequence(FrameBuilder *b, const Record *record, const char *bytes, size_t len,
+			  StreamError *err)
+{
+	RecordSequence sequence;
+	StreamCode	code = record_get_sequence(record, &sequence, err);
+
+	if (code != STREAM_OK || sequence.lsn < b->sequence_floor)
+		return code;
+	code = make_room(b, len, err);
+	stream_buf_append(&b->frame, bytes, len);
+	return code;
+}
+
 static StreamCode
 take_commit(FrameBuilder *b, const Record *record, const char *bytes, size_t len,
 			StreamError *err)
@@ -190,6 +205,8 @@ take_record(FrameBuilder *b, const char *bytes, size_t len, StreamError *err)
 		return take_commit(b, &record, bytes, len, err);
 	if (record.type == RECORD_MESSAGE && record.xid == 0)
 		return take_message(b, &record, bytes, len, err);
+	if (record.type == RECORD_SEQUENCE && record.xid == 0)
+		return take_sequence(b, &record, bytes, len, err);
 
 	code = make_room(b, len, err);
 	if (code != STREAM_OK)

@@ -62,6 +62,7 @@ typedef struct FrameBuilder
 	StreamBuf	partial;		/* first bytes of a record that has not come whole */
 	uint64		long_left;		/* bytes to come of a record that goes out in parts */
 	uint64		long_lsn;		/* if that is a message: its LSN, else 0 */
+	uint64		sequence_floor; /* sequences' states before this LSN are another primary's */
 
 	OpenTransaction *open;		/* oldest first */
 	int			n_open;

@@ -246,14 +246,40 @@ put_change(Plugin *plugin, PluginRelation *rel, ReorderBufferTXN *txn,
 	records_done(plugin);
 }
 
+/*
+ * The table that the change is for, NULL if it is for none.  A table that is being
+ * rewritten gets its rows in a transient one, which names it; those rows, and the
+ * ones that fill a materialized view, travel only where the command says so.
+ */
+static PluginRelation *
+relation_of_change(Plugin *plugin, ReorderBufferTXN *txn, Relation relation)
+{
+	Oid			rewritten = relation->rd_rel->relrewrite;
+	bool		rows_follow = plugin->rows_xid == txn->xid;
+	PluginRelation *rel;
+
+	if (OidIsValid(rewritten))
+	{
+		Relation	target = rows_follow ? RelationIdGetRelation(rewritten) : NULL;
+
+		if (target == NULL)
+			return NULL;
+		rel = plugin_relation_get(plugin, target);
+		RelationClose(target);
+	}
+	else
+		rel = plugin_relation_get(plugin, relation);
+	return rel->skip || (rel->view && !rows_follow) ? NULL : rel;
+}
+
 static void
 plugin_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 			  Relation relation, ReorderBufferChange *change)
 {
 	Plugin	   *plugin = ctx->output_plugin_private;
-	PluginRelation *rel = plugin_relation_get(plugin, relation);
+	PluginRelation *rel = relation_of_change(plugin, txn, relation);
 
-	if (rel->skip)
+	if (rel == NULL)
 		return;
 	ensure_begun(plugin, txn);
 	ensure_relation(plugin, txn, rel);
@@ -329,6 +355,28 @@ put_ddl(Plugin *plugin, ReorderBufferTXN *txn, const char *prefix, Size size, co
 	stream_buf_append(out, message + head, size - head);
 	record_end(out, record);
 	records_done(plugin);
+	plugin->rows_xid = size > head && (message[head] & (RECORD_DDL_NO_DATA | RECORD_DDL_ROWS)) ?
+		txn->xid : InvalidTransactionId;
+	return true;
+}
+
+/* A sequence's state, if the message is that. */
+static bool
+put_sequence(Plugin *plugin, ReorderBufferTXN *txn, bool transactional, const char *prefix,
+			 Size size, const char *message, XLogRecPtr lsn)
+{
+	TransactionId xid = transactional ? txn->xid : InvalidTransactionId;
+	RecordSequence sequence;
+	bool		found;
+
+	if (!plugin_sequence_read(prefix, size, message, lsn, &sequence, &found))
+		return false;
+	if (!found)
+		return true;
+	if (transactional)
+		ensure_begun(plugin, txn);
+	record_put_sequence(begin_records(plugin), xid, xid, &sequence);
+	records_done(plugin);
 	return true;
 }
 
@@ -347,6 +395,12 @@ plugin_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 
 	if (transactional && put_ddl(plugin, txn, prefix, size, message))
 	{
+		write_if_much(ctx);
+		return;
+	}
+	if (put_sequence(plugin, txn, transactional, prefix, size, message, message_lsn))
+	{
+		/* nobody waits for it but commits that come behind */
 		write_if_much(ctx);
 		return;
 	}
@@ -560,6 +614,7 @@ plugin_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_in
 	MemoryContextCallback *release = palloc0(sizeof(MemoryContextCallback));
 
 	opt->output_type = OUTPUT_PLUGIN_BINARY_OUTPUT;
+	opt->receive_rewrites = true;
 	ctx->output_plugin_private = plugin;
 	plugin->context = AllocSetContextCreate(ctx->context, "baton output plugin",
 											ALLOCSET_DEFAULT_SIZES);
@@ -581,6 +636,7 @@ plugin_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_in
 		parse_options(plugin, ctx->output_plugin_options);
 
 	plugin_relation_init(plugin);
+	plugin_sequence_init();
 	active_plugin = plugin;
 	if (!origin_callback_registered)
 	{

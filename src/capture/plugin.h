@@ -36,6 +36,7 @@ typedef struct PluginRelation
 	Oid			relid;			/* hash key */
 	bool		valid;			/* false: build again before use */
 	bool		skip;			/* not for the stream (baton's own tables, ...) */
+	bool		view;			/* a materialized view */
 	bool		full;			/* old tuples hold the whole row */
 	bool		told_keyless;	/* the log has been told that its deletes cannot travel */
 	TransactionId sent_xid;		/* transaction that has its RELATION record */
@@ -59,6 +60,8 @@ typedef struct Plugin
 	uint8	   *origin_verdicts;	/* by RepOriginId, see output_plugin.c */
 
 	bool		streaming;		/* between stream start and stop */
+	TransactionId rows_xid;		/* transaction whose last command lets the rows of what it
+								 * rewrites or fills follow */
 	StreamBuf	out;			/* records not yet written ... */
 	size_t		out_whole;		/* ... the whole ones among them */
 
@@ -82,6 +85,11 @@ extern void plugin_relation_shutdown(void);
  * raises what catalog look-ups raise.
  */
 extern PluginRelation *plugin_relation_get(Plugin *plugin, Relation rel);
+
+/* plugin_sequence.c */
+extern void plugin_sequence_init(void);
+extern bool plugin_sequence_read(const char *prefix, Size size, const char *message,
+								 XLogRecPtr lsn, RecordSequence *sequence, bool *found);
 
 /* plugin_tuple.c */
 

@@ -286,12 +286,11 @@ build_columns(PluginRelation *entry, Relation rel, const char *nspname)
 	bms_free(key);
 }
 
-/* baton's own tables, and what is no plain table (a materialized view that is
- * refreshed concurrently looks like one), stay out of the stream. */
+/* baton's own tables, and what is no table, stay out of the stream. */
 static bool
 relation_is_skipped(Relation rel, const char *nspname)
 {
-	return rel->rd_rel->relkind != RELKIND_RELATION ||
+	return (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_MATVIEW) ||
 		strcmp(nspname, "baton") == 0 || strcmp(nspname, "baton_rpc") == 0;
 }
 
@@ -317,6 +316,7 @@ build_entry(Plugin *plugin, PluginRelation *entry, Relation rel)
 	if (nspname == NULL)
 		elog(ERROR, "cache lookup failed for namespace %u", RelationGetNamespace(rel));
 	entry->skip = relation_is_skipped(rel, nspname);
+	entry->view = rel->rd_rel->relkind == RELKIND_MATVIEW;
 	entry->full = rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL;
 	if (!entry->skip)
 		build_columns(entry, rel, nspname);

@@ -139,6 +139,7 @@ encode_data(StreamBuf *buf, const ControlData *d)
 	stream_buf_u64(buf, d->known_flushed);
 	stream_buf_u64(buf, d->own_lsn);
 	stream_buf_u64(buf, d->own_floor);
+	stream_buf_u64(buf, d->sequence_floor);
 	stream_buf_u64(buf, d->applied_floor);
 
 	stream_buf_u16(buf, d->copy_source);
@@ -203,6 +204,7 @@ decode_data(StreamCursor *c, ControlData *d)
 	d->known_flushed = stream_get_u64(c);
 	d->own_lsn = stream_get_u64(c);
 	d->own_floor = stream_get_u64(c);
+	d->sequence_floor = stream_get_u64(c);
 	d->applied_floor = stream_get_u64(c);
 
 	d->copy_source = stream_get_u16(c);

@@ -117,6 +117,7 @@ typedef struct ControlData
 	StreamPos	known_flushed;	/* the log was flushed at least up to here */
 	uint64		own_lsn;		/* own commits up to here lie in the log before known_flushed */
 	uint64		own_floor;		/* capture never raises own commits up to here */
+	uint64		sequence_floor;	/* own WAL: where this node came to lead after another did */
 	StreamPos	applied_floor;	/* all before it is in the tables, whatever the origin says */
 
 	/* the initial copy: commits of copy_source in copy_term that begin before

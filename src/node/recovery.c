@@ -151,6 +151,7 @@ publish_marks(Coordinator *c)
 	node->copy_term = c->control.copy_term;
 	node->copy_lsn = c->control.copy_lsn;
 	node->own_floor = c->control.own_floor;
+	node->sequence_floor = c->control.sequence_floor;
 	strlcpy(node->slot_name, c->control.slot_name, NAMEDATALEN);
 	node->applied = Min(c->control.applied_floor, end);
 	node->capture_term = 0;

@@ -220,6 +220,7 @@ become_primary(Coordinator *c)
 	LWLockRelease(&node->state_lock);
 	SpinLockAcquire(&node->mutex);
 	node->apply_notify = c->term_end;
+	node->sequence_floor = c->control.sequence_floor;
 	node->capture_term = c->consensus.durable.term;
 	SpinLockRelease(&node->mutex);
 	node_wake(node, WORKER_CAPTURE);
@@ -397,6 +398,9 @@ coordinator_event(Coordinator *c, ConsensusEvent *e)
 					end;
 
 		c->control.durable = c->consensus.durable;
+		/* another has led since: what the applier has set of sequences is in the log */
+		if (c->consensus.role == ROLE_PRIMARY && !c->control.was_primary)
+			c->control.sequence_floor = GetXLogInsertRecPtr();
 		c->control.was_primary = c->consensus.may_resume;
 		INSTR_TIME_SET_CURRENT(start);
 		coordinator_save(c);

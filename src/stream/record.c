@@ -126,6 +126,19 @@ record_put_failover(StreamBuf *buf, const RecordFailover *failover)
 }
 
 void
+record_put_sequence(StreamBuf *buf, uint32 xid, uint32 subxid, const RecordSequence *s)
+{
+	size_t		offset = record_begin(buf, RECORD_SEQUENCE, xid, subxid);
+
+	stream_buf_u64(buf, s->lsn);
+	stream_buf_string(buf, s->nspname);
+	stream_buf_string(buf, s->relname);
+	stream_buf_u64(buf, (uint64) s->last_value);
+	stream_buf_u8(buf, s->is_called ? 1 : 0);
+	record_end(buf, offset);
+}
+
+void
 record_put_ddl_body(StreamBuf *buf, const RecordDdl *d, const RecordSetting *settings)
 {
 	stream_buf_u8(buf, d->flags);

@@ -28,7 +28,8 @@
  *   DDL         xid, subxid; u8 flags (RECORD_DDL_*); i64 start of the transaction;
  *               i64 start of the statement; string role; u16 n; n settings in force:
  *               string name; u32 length, value; u32 length; the statement's text
- *   SEQUENCE    xid, subxid; reserved
+ *   SEQUENCE    xid, subxid (both 0: not transactional); u64 lsn; string schema;
+ *               string name; i64 last value; u8 is called
  *   MESSAGE     xid, subxid (both 0: not transactional); u64 lsn; string prefix;
  *               u32 length; bytes
  *   COMMIT      xid, subxid; u16 source member; u64 commit LSN (start of the
@@ -171,6 +172,16 @@ typedef struct RecordSetting
 	const char *value;
 } RecordSetting;
 
+/* The state of a sequence: it has handed out nothing beyond last_value. */
+typedef struct RecordSequence
+{
+	uint64		lsn;			/* end of its WAL record on the source */
+	char		nspname[RECORD_NAME_LEN];
+	char		relname[RECORD_NAME_LEN];
+	int64		last_value;
+	bool		is_called;
+} RecordSequence;
+
 typedef struct RecordTerm
 {
 	uint64		term;
@@ -207,6 +218,7 @@ extern void record_put_commit(StreamBuf *buf, uint32 xid, const RecordCommit *co
 extern void record_put_abort(StreamBuf *buf, uint32 xid, uint32 subxid);
 extern void record_put_term(StreamBuf *buf, const RecordTerm *term);
 extern void record_put_failover(StreamBuf *buf, const RecordFailover *failover);
+extern void record_put_sequence(StreamBuf *buf, uint32 xid, uint32 subxid, const RecordSequence *s);
 /* A DDL record's body behind xid and subxid; d->n_settings from `settings`. */
 extern void record_put_ddl_body(StreamBuf *buf, const RecordDdl *d, const RecordSetting *settings);
 extern void record_put_membership(StreamBuf *buf, const char *bytes, uint32 len);
@@ -265,6 +277,7 @@ extern StreamCode record_get_commit(const Record *r, RecordCommit *commit, Strea
 extern StreamCode record_get_term(const Record *r, RecordTerm *term, StreamError *err);
 extern StreamCode record_get_failover(const Record *r, RecordFailover *failover, StreamError *err);
 extern StreamCode record_get_message(const Record *r, RecordMessage *m, StreamError *err);
+extern StreamCode record_get_sequence(const Record *r, RecordSequence *s, StreamError *err);
 extern StreamCode record_get_ddl(const Record *r, RecordDdl *d, StreamError *err);
 /* The next of d->n_settings settings. */
 extern void record_get_setting(StreamCursor *c, RecordSetting *setting);

@@ -150,6 +150,24 @@ record_get_message(const Record *r, RecordMessage *m, StreamError *err)
 	return check_consumed(r, &c, err);
 }
 
+StreamCode
+record_get_sequence(const Record *r, RecordSequence *s, StreamError *err)
+{
+	StreamCursor c = r->rest;
+	uint8		called;
+
+	memset(s, 0, sizeof(*s));
+	s->lsn = stream_get_u64(&c);
+	stream_get_string(&c, s->nspname, sizeof(s->nspname));
+	stream_get_string(&c, s->relname, sizeof(s->relname));
+	s->last_value = (int64) stream_get_u64(&c);
+	called = stream_get_u8(&c);
+	s->is_called = called == 1;
+	if (called > 1)
+		c.failed = true;
+	return check_consumed(r, &c, err);
+}
+
 void
 record_get_setting(StreamCursor *c, RecordSetting *setting)
 {

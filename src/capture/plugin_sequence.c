@@ -1,0 +1,180 @@
+/*
+ * plugin_sequence.c - sequences, decoded from WAL.
+ *
+ * PostgreSQL logs a sequence's state before it hands out values up to it, but its
+ * logical decoding passes these records over.  Resource managers' decoding functions
+ * can be replaced since 15: in the walsender that decodes for baton the sequences'
+ * one is this.  So a sequence's state is in the stream before every commit that can
+ * depend on its values, in one pass over WAL that the slot protects.
+ *
+ * A record does not belong to its transaction, for what nextval() has handed out is
+ * never taken back.  The exception is a sequence that the transaction itself has
+ * made, or given new storage (ALTER SEQUENCE ... RESTART): others cannot see it, and
+ * its record must stand behind the command that makes it.  Such storage is not in the
+ * catalog of committed transactions.
+ *
+ * Both ways a record becomes a message, as pg_logical_emit_message() would have
+ * written it, marked with the node's secret so that nobody else can write one.
+ */
+#include "capture/plugin.h"
+
+#include "access/rmgr.h"
+#include "access/xact.h"
+#include "access/xlog_internal.h"
+#include "capture/ddl.h"
+#include "commands/sequence.h"
+#include "miscadmin.h"
+#include "replication/decode.h"
+#include "replication/reorderbuffer.h"
+#include "replication/snapbuild.h"
+#include "utils/lsyscache.h"
+#include "utils/relfilenodemap.h"
+#include "utils/snapmgr.h"
+
+typedef struct SequenceMessage
+{
+	uint8		key[DDL_KEY_LEN];
+	Oid			tablespace;
+	Oid			relfilenode;
+	int64		last_value;
+	bool		is_called;
+} SequenceMessage;
+
+static bool
+fill_key(uint8 *key)
+{
+	NodeShared *node = node_find(MyDatabaseId);
+
+	if (node == NULL)
+		return false;
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	memcpy(key, node->ddl_key, DDL_KEY_LEN);
+	LWLockRelease(&node->state_lock);
+	return true;
+}
+
+/* Is the storage known to committed transactions? */
+static bool
+is_committed(LogicalDecodingContext *ctx, TransactionId xid, const SequenceMessage *m)
+{
+	Snapshot	snapshot = SnapBuildGetOrBuildSnapshot(ctx->snapshot_builder, xid);
+	MemoryContext old = CurrentMemoryContext;
+	volatile Oid relid = InvalidOid;
+
+	SetupHistoricSnapshot(snapshot, NULL);
+	PG_TRY();
+	{
+		StartTransactionCommand();
+		relid = RelidByRelfilenode(m->tablespace, m->relfilenode);
+		CommitTransactionCommand();
+	}
+	PG_FINALLY();
+	{
+		TeardownHistoricSnapshot(false);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+	return OidIsValid(relid);
+}
+
+/* What the record of a sequence's state says. */
+static void
+read_state(XLogReaderState *record, SequenceMessage *m)
+{
+	const char *data = XLogRecGetData(record);
+	const xl_seq_rec *seq = (const xl_seq_rec *) data;
+	const HeapTupleHeaderData *tuple = (const HeapTupleHeaderData *) (data + sizeof(xl_seq_rec));
+	FormData_pg_sequence_data state;
+
+	m->tablespace = BATON_FILE_TABLESPACE(seq);
+	m->relfilenode = BATON_FILE_NUMBER(seq);
+	memcpy(&state, (const char *) tuple + tuple->t_hoff, sizeof(state));
+	m->last_value = state.last_value;
+	m->is_called = state.is_called;
+}
+
+static void
+sequence_decode(LogicalDecodingContext *ctx, XLogRecordBuffer *buf)
+{
+	XLogReaderState *record = buf->record;
+	TransactionId xid = XLogRecGetXid(record);
+	const xl_seq_rec *seq = (const xl_seq_rec *) XLogRecGetData(record);
+	SequenceMessage m = {0};
+	bool		transactional;
+
+	ReorderBufferProcessXid(ctx->reorder, xid, buf->origptr);
+	if (ctx->fast_forward ||
+		(XLogRecGetInfo(record) & ~XLR_INFO_MASK) != XLOG_SEQ_LOG ||
+		BATON_FILE_DATABASE(seq) != MyDatabaseId ||
+		SnapBuildCurrentState(ctx->snapshot_builder) != SNAPBUILD_CONSISTENT ||
+		!fill_key(m.key))
+		return;
+	read_state(record, &m);
+	transactional = !is_committed(ctx, xid, &m);
+	if (transactional ? !SnapBuildProcessChange(ctx->snapshot_builder, xid, buf->origptr) :
+		SnapBuildXactNeedsSkip(ctx->snapshot_builder, buf->origptr))
+		return;
+	ReorderBufferQueueMessage(ctx->reorder, xid,
+							  transactional ? NULL :
+							  SnapBuildGetOrBuildSnapshot(ctx->snapshot_builder, xid),
+							  buf->endptr, transactional, SEQUENCE_MESSAGE_PREFIX,
+							  sizeof(m), (const char *) &m);
+}
+
+void
+plugin_sequence_init(void)
+{
+	/* of this process only: its copy of the table */
+	RmgrTable[RM_SEQ_ID].rm_decode = sequence_decode;
+}
+
+/* Schema and name of the sequence with this storage; false: there is none any more. */
+static bool
+name_of(const SequenceMessage *m, RecordSequence *sequence)
+{
+	Oid			relid = RelidByRelfilenode(m->tablespace, m->relfilenode);
+	char	   *schema;
+	char	   *name;
+
+	if (!OidIsValid(relid))
+		return false;
+	schema = get_namespace_name(get_rel_namespace(relid));
+	name = get_rel_name(relid);
+	if (schema == NULL || name == NULL || strcmp(schema, "baton") == 0)
+		return false;
+	strlcpy(sequence->nspname, schema, sizeof(sequence->nspname));
+	strlcpy(sequence->relname, name, sizeof(sequence->relname));
+	return true;
+}
+
+/*
+ * Is the message a sequence's state?  Then *sequence says which, or *found is false
+ * for one that is not for the stream.
+ */
+bool
+plugin_sequence_read(const char *prefix, Size size, const char *message, XLogRecPtr lsn,
+					 RecordSequence *sequence, bool *found)
+{
+	MemoryContext old = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	bool		own_transaction = !IsTransactionState();
+	SequenceMessage m;
+	uint8		key[DDL_KEY_LEN];
+
+	if (strcmp(prefix, SEQUENCE_MESSAGE_PREFIX) != 0 || size != sizeof(m))
+		return false;
+	memcpy(&m, message, sizeof(m));
+	if (!fill_key(key) || memcmp(key, m.key, sizeof(key)) != 0)
+		return false;
+	sequence->lsn = lsn;
+	sequence->last_value = m.last_value;
+	sequence->is_called = m.is_called;
+	if (own_transaction)
+		StartTransactionCommand();
+	*found = name_of(&m, sequence);
+	if (own_transaction)
+		CommitTransactionCommand();
+	MemoryContextSwitchTo(old);
+	CurrentResourceOwner = owner;
+	return true;
+}
