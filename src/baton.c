@@ -35,6 +35,7 @@ _PG_init(void)
 	baton_preloaded = true;
 	shared_state_init();
 	ddl_install_hooks();
+	replica_identity_install_hooks();
 	gate_install_hooks();
 	guard_install_hooks();
 	consistency_install_hooks();

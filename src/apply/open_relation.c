@@ -152,7 +152,7 @@ open_relation(LocalTransaction *t, ApplyRelation *m)
 	}
 	local_become_self(t);
 	rel = relation_map_open(m, RowExclusiveLock);
-	if (m->relkind != RELKIND_RELATION)
+	if (m->relkind == RELKIND_PARTITIONED_TABLE)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s.%s\" is a partitioned table here, and a plain one in the stream",

@@ -30,6 +30,13 @@ typedef struct DdlCommand
 } DdlCommand;
 
 extern void ddl_install_hooks(void);
+/* Write one command to WAL, as if the session had run it; flags: RECORD_DDL_*. */
+extern void ddl_log(NodeShared *node, const char *text, uint8 flags);
+
+/* replica_identity.c */
+extern void replica_identity_install_hooks(void);
+/* A command is over: tables that it leaves without a key get REPLICA IDENTITY FULL. */
+extern void replica_identity_check(NodeShared *node);
 
 /* ddl_classify.c: fills in *command, DDL_NOT for what does not travel. */
 extern void ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params,

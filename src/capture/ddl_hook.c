@@ -64,11 +64,8 @@ collect_settings(RecordSetting *settings)
 	return n;
 }
 
-/*
- * Write one command to WAL.  flags: RECORD_DDL_*.
- */
-static void
-log_command(NodeShared *node, const char *text, uint8 flags)
+void
+ddl_log(NodeShared *node, const char *text, uint8 flags)
 {
 	RecordSetting settings[lengthof(carried_settings)];
 	StreamBuf	buf = {0};
@@ -133,10 +130,12 @@ ddl_process_utility(PlannedStmt *stmt, const char *query, bool read_only_tree,
 	if (node != NULL)
 		ddl_classify(stmt, query, params, &command);
 	if (command.when == DDL_BEFORE)
-		log_command(node, command.text, command.flags);
+		ddl_log(node, command.text, command.flags);
 	next(stmt, query, read_only_tree, context, params, env, dest, completion);
 	if (command.when == DDL_AFTER)
-		log_command(node, command.text, command.flags | RECORD_DDL_ALONE);
+		ddl_log(node, command.text, command.flags | RECORD_DDL_ALONE);
+	if (command.when != DDL_NOT)
+		replica_identity_check(node);
 }
 
 /* Called by _PG_init, before the gate's hooks: these then come first. */
