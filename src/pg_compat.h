@@ -115,8 +115,12 @@
 
 #if PG_VERSION_NUM >= 160000
 #define BATON_REL_FILE_NUMBER(rel)	((rel)->rd_locator.relNumber)
+#define BATON_REL_FILE_TABLESPACE(rel)	((rel)->rd_locator.spcOid)
+#define BATON_SET_FILE(seq, rel)	((seq)->locator = (rel)->rd_locator)
 #else
 #define BATON_REL_FILE_NUMBER(rel)	((rel)->rd_node.relNode)
+#define BATON_REL_FILE_TABLESPACE(rel)	((rel)->rd_node.spcNode)
+#define BATON_SET_FILE(seq, rel)	((seq)->node = (rel)->rd_node)
 #endif
 
 /* A logical message into WAL; returns the end of its record. */

@@ -65,6 +65,7 @@ node_slot_init(NodeShared *node, int tranche)
 	ConditionVariableInit(&node->captured_cv);
 	ConditionVariableInit(&node->watch_cv);
 	ConditionVariableInit(&node->committed_cv);
+	ConditionVariableInit(&node->sequences_cv);
 	pg_atomic_init_u64(&node->lease_until, LEASE_UNLIMITED);
 	pg_atomic_init_u32(&node->lease_ms, 0);
 	pg_atomic_init_u32(&node->gate, GATE_CLOSED);
@@ -74,6 +75,8 @@ node_slot_init(NodeShared *node, int tranche)
 	pg_atomic_init_u32(&node->ack_enforced, 0);
 	pg_atomic_init_u64(&node->apply_asked, 0);
 	pg_atomic_init_u32(&node->watch_applied, 0);
+	pg_atomic_init_u64(&node->sequence_uses, 0);
+	pg_atomic_init_u32(&node->sequences_all, 0);
 	SpinLockInit(&node->mutex);
 }
 

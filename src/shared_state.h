@@ -304,6 +304,17 @@ typedef struct NodeShared
 	XLogRecPtr	copy_lsn;
 	uint64		own_floor;		/* capture never raises own commits up to here */
 	uint64		sequence_floor;	/* sequences' states before it come from another's reign */
+	uint64		handed_term;	/* own term that was handed over by its predecessor; spinlock */
+
+	/* ---- exact states of sequences, see capture/sequence_publish.c ---- */
+	pg_atomic_uint64 sequence_uses;	/* sessions: how often transactions began or ended to use nextval() */
+	pg_atomic_uint32 sequences_all;	/* rises when all states are to be told anew */
+	uint64		sequences_asked;	/* position(): rises with each request; spinlock */
+	uint64		sequences_served;	/* coordinator: requests that are served; spinlock */
+	XLogRecPtr	sequences_lsn;	/* coordinator: when the WAL had come so far, and sequence_uses ... */
+	uint64		sequences_uses;	/* ... stood at this, all states were in it; spinlock */
+	ConditionVariable sequences_cv; /* broadcast when sequences_served moves */
+
 	char		slot_name[NAMEDATALEN];	/* capture's slot, "" until it is made */
 	char		copy_conninfo[BATON_CONNINFO_LEN];	/* where to take it from; coordinator, state_lock */
 	CopyShared	copy;			/* progress and requests of the copy worker, spinlock */

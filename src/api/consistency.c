@@ -18,6 +18,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "capture/sequence.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -27,6 +28,9 @@
 
 PG_FUNCTION_INFO_V1(baton_position);
 PG_FUNCTION_INFO_V1(baton_wait_for);
+
+/* The exact states of sequences are not worth more, in ms. */
+#define SEQUENCES_WAIT_MS	1000
 
 typedef struct NodeView
 {
@@ -154,6 +158,7 @@ primary_token(NodeShared *node)
 	StreamTail	tail;
 	Token		token;
 
+	sequences_ask(node, SEQUENCES_WAIT_MS);
 	wait_for_capture(node);
 	tail = node_log_tail(node);
 	token.pos = tail.flushed;

@@ -249,6 +249,8 @@ show_sequence(RecordLister *l, const Record *r, StreamError *err)
 		return false;
 	appendStringInfo(&l->detail, "%s.%s: " INT64_FORMAT "%s", s.nspname, s.relname, s.last_value,
 					 s.is_called ? "" : ", not called");
+	if (s.reserved > 0)
+		appendStringInfo(&l->detail, ", %u more reserved", s.reserved);
 	return true;
 }
 

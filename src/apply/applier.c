@@ -171,11 +171,14 @@ pass_over(StreamCursor *c)
 		;
 }
 
-/* A sequence's state between transactions.  This node's own is where it was. */
+/*
+ * A sequence's state between transactions; pos: of the next COMMIT.  This node's own is
+ * where it was.  One in front of a COMMIT that is done is in the WAL before that.
+ */
 static void
-apply_sequence_alone(Applier *a, const Record *r)
+apply_sequence_alone(Applier *a, const Record *r, StreamPos pos)
 {
-	if (TERM_MEMBER(a->h.term) == a->node->self)
+	if (TERM_MEMBER(a->h.term) == a->node->self || pos <= a->done)
 		return;
 	if (!a->local.started)
 		local_begin(&a->local);
@@ -231,7 +234,7 @@ apply_run(Applier *a)
 			break;
 		if (r.type == RECORD_SEQUENCE && r.xid == 0)
 		{
-			apply_sequence_alone(a, &r);
+			apply_sequence_alone(a, &r, pos);
 			c = next;
 			continue;
 		}
@@ -524,6 +527,29 @@ take_part(Applier *a, const Record *r)
 		add_part_frame(a, bytes, len);
 }
 
+/*
+ * Does the own reign begin that was not handed over?  Then the predecessor may have
+ * handed out values of sequences that it had reserved.  A node that follows another
+ * now reads older ones of its own terms, too.
+ */
+static bool
+must_skip_reserved(Applier *a, uint64 term)
+{
+	NodeShared *node = a->node;
+	bool		handed;
+	bool		leads;
+
+	if (TERM_MEMBER(term) != node->self)
+		return false;
+	LWLockAcquire(&node->log_lock, LW_SHARED);
+	leads = node->append_term == term;
+	LWLockRelease(&node->log_lock);
+	SpinLockAcquire(&node->mutex);
+	handed = node->handed_term == term;
+	SpinLockRelease(&node->mutex);
+	return leads && !handed;
+}
+
 static void
 take_term(Applier *a, const Record *r)
 {
@@ -536,6 +562,8 @@ take_term(Applier *a, const Record *r)
 	open_transactions_clear(a->open);
 	memset(&a->part, 0, sizeof(a->part));
 	applier_withdraw_failover(a, term.term);
+	if (must_skip_reserved(a, term.term))
+		apply_skip_reserved();
 }
 
 static void

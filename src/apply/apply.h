@@ -233,6 +233,8 @@ extern void find_close(OpenRelation *o);
 /* ---- sequence.c ---- */
 
 extern void apply_sequence(LocalTransaction *t, const Record *r);
+/* This node takes over: nobody knows which of the reserved values were handed out. */
+extern void apply_skip_reserved(void);
 
 /* ---- ddl.c ---- */
 

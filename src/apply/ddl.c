@@ -108,6 +108,55 @@ filled_view(Node *command)
 	return NULL;
 }
 
+/* CREATE ROLE's options that ALTER ROLE knows.  CREATE USER means LOGIN. */
+static List *
+alterable_options(const CreateRoleStmt *create)
+{
+	List	   *options = NIL;
+	bool		login = false;
+	ListCell   *lc;
+
+	foreach(lc, create->options)
+	{
+		DefElem    *def = (DefElem *) lfirst(lc);
+
+		if (strcmp(def->defname, "sysid") == 0 || strcmp(def->defname, "addroleto") == 0 ||
+			strcmp(def->defname, "rolemembers") == 0 || strcmp(def->defname, "adminmembers") == 0)
+			continue;
+		login = login || strcmp(def->defname, "canlogin") == 0;
+		options = lappend(options, def);
+	}
+	if (create->stmt_type == ROLESTMT_USER && !login)
+		options = lappend(options, makeDefElem("canlogin", (Node *) makeBoolean(true), -1));
+	return options;
+}
+
+/*
+ * Roles belong to the server: one that is here already, of another database of the
+ * group's perhaps, is made what the command says; one that is gone is gone.
+ */
+static Node *
+adapt_role_command(Node *command)
+{
+	CreateRoleStmt *create = (CreateRoleStmt *) command;
+	AlterRoleStmt *alter;
+	RoleSpec   *role;
+
+	if (IsA(command, DropRoleStmt))
+		((DropRoleStmt *) command)->missing_ok = true;
+	if (!IsA(command, CreateRoleStmt) || !OidIsValid(get_role_oid(create->role, true)))
+		return command;
+	role = makeNode(RoleSpec);
+	role->roletype = ROLESPEC_CSTRING;
+	role->rolename = create->role;
+	role->location = -1;
+	alter = makeNode(AlterRoleStmt);
+	alter->role = role;
+	alter->action = +1;
+	alter->options = alterable_options(create);
+	return (Node *) alter;
+}
+
 /* What runs alone on the source runs inside the transaction here; rows of what is
  * filled come by themselves. */
 static void
@@ -116,7 +165,12 @@ adapt(Node *command, const RecordDdl *ddl)
 	if (IsA(command, IndexStmt))
 		((IndexStmt *) command)->concurrent = false;
 	else if (IsA(command, DropStmt))
+	{
 		((DropStmt *) command)->concurrent = false;
+		/* CREATE INDEX CONCURRENTLY that fails leaves one on the source only */
+		if (((DropStmt *) command)->removeType == OBJECT_INDEX)
+			((DropStmt *) command)->missing_ok = true;
+	}
 	else if (IsA(command, AlterTableStmt))
 	{
 		ListCell   *lc;
@@ -227,6 +281,7 @@ run(RawStmt *raw, const char *text, const RecordDdl *ddl)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("a command of the stream is no command that changes definitions")));
+	query->utilityStmt = adapt_role_command(query->utilityStmt);
 	adapt(query->utilityStmt, ddl);
 	if (ddl->flags & RECORD_DDL_ROWS)
 		note_storage(&rewritten, query->utilityStmt);

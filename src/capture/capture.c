@@ -96,6 +96,7 @@ typedef struct Capture
 	Acked		acked;			/* ... and acknowledged by the group */
 	LinkStatus	status;			/* what the walsender is to be told ... */
 	LinkStatus	told;			/* ... and has been */
+	uint64		dropped_sequence;	/* LSN of the last state of a sequence that was thrown away */
 	bool		dropped;		/* records were thrown away: to have them it must begin anew */
 	bool		diverged;		/* own commits among them: captured stays */
 	size_t		unflushed;		/* bytes appended since the last flush */
@@ -241,7 +242,10 @@ emit_frame(void *arg, const BuiltFrame *frame, StreamError *err)
 
 	if (c->term == 0)
 	{
-		c->dropped = true;
+		if (frame->sequence_lsn != 0)
+			c->dropped_sequence = frame->sequence_lsn;
+		else
+			c->dropped = true;
 		if (frame->n_commits > 0)
 			publish_divergence(c, frame->first_commit_lsn);
 		return STREAM_OK;
@@ -450,6 +454,7 @@ begin_conversation(Capture *c, char *err, size_t errlen)
 	c->builder.sequence_floor = c->node->sequence_floor;
 	c->captured = c->node->captured_lsn;
 	SpinLockRelease(&c->node->mutex);
+	c->dropped_sequence = 0;
 	c->dropped = c->diverged = c->reply_requested = c->unflushed_urgent = false;
 	c->unflushed = 0;
 	c->collecting_since = 0;
@@ -474,16 +479,19 @@ static bool
 follow_term(Capture *c)
 {
 	uint64		term = current_term(c);
+	uint64		sequence_floor;
 
 	if (term == c->term)
 		return true;
-	if (c->dropped || c->unflushed > 0 || frame_builder_busy(&c->builder))
+	SpinLockAcquire(&c->node->mutex);
+	sequence_floor = c->node->sequence_floor;
+	SpinLockRelease(&c->node->mutex);
+	/* a replica throws away what its applier has set */
+	if (c->dropped || (c->dropped_sequence != 0 && c->dropped_sequence >= sequence_floor) || c->unflushed > 0 || frame_builder_busy(&c->builder))
 		return false;
 	c->term = term;
 	acked_begin(&c->acked, node_log_tail(c->node).flushed, c->captured);
-	SpinLockAcquire(&c->node->mutex);
-	c->builder.sequence_floor = c->node->sequence_floor;
-	SpinLockRelease(&c->node->mutex);
+	c->builder.sequence_floor = sequence_floor;
 	stream_writer_close(&c->writer);
 	report_activity(c);
 	return true;

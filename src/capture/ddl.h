@@ -12,9 +12,6 @@
 /* The message that a command is in WAL: ddl_key; u32 subxid; a DDL record's body. */
 #define DDL_MESSAGE_PREFIX	"baton.ddl"
 
-/* The message that a sequence's state is for the plugin. */
-#define SEQUENCE_MESSAGE_PREFIX "baton.sequence"
-
 typedef enum DdlWhen
 {
 	DDL_NOT = 0,				/* no command for the stream */
@@ -30,6 +27,8 @@ typedef struct DdlCommand
 } DdlCommand;
 
 extern void ddl_install_hooks(void);
+/* The secret that shows the plugin which messages are the server's own; DDL_KEY_LEN bytes. */
+extern void ddl_get_key(NodeShared *node, uint8 *key);
 /* Write one command to WAL, as if the session had run it; flags: RECORD_DDL_*. */
 extern void ddl_log(NodeShared *node, const char *text, uint8 flags);
 
@@ -41,6 +40,9 @@ extern void replica_identity_check(NodeShared *node);
 /* ddl_classify.c: fills in *command, DDL_NOT for what does not travel. */
 extern void ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params,
 						 DdlCommand *command);
+
+/* ddl_temporary.c: is the command about temporary objects only? */
+extern bool ddl_is_temporary(Node *parsetree);
 
 /* ddl_volatile.c: would the rows that the command makes differ from node to node? */
 extern bool ddl_rows_differ(AlterTableStmt *stmt);

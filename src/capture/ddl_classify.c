@@ -115,7 +115,8 @@ ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params, DdlComm
 	CreateTableAsStmt *as;
 
 	command->when = DDL_NOT;
-	if (!gate_command_changes_definitions(parsetree) || stays_here(parsetree))
+	if (!gate_command_changes_definitions(parsetree) || stays_here(parsetree) ||
+		ddl_is_temporary(parsetree))
 		return;
 	as = table_as(parsetree);
 	if (as != NULL && as->objtype == OBJECT_TABLE)

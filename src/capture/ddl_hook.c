@@ -65,6 +65,14 @@ collect_settings(RecordSetting *settings)
 }
 
 void
+ddl_get_key(NodeShared *node, uint8 *key)
+{
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	memcpy(key, node->ddl_key, DDL_KEY_LEN);
+	LWLockRelease(&node->state_lock);
+}
+
+void
 ddl_log(NodeShared *node, const char *text, uint8 flags)
 {
 	RecordSetting settings[lengthof(carried_settings)];
@@ -73,10 +81,7 @@ ddl_log(NodeShared *node, const char *text, uint8 flags)
 	uint8		key[DDL_KEY_LEN];
 	TransactionId subxid = GetCurrentTransactionId();
 
-	LWLockAcquire(&node->state_lock, LW_SHARED);
-	memcpy(key, node->ddl_key, sizeof(key));
-	LWLockRelease(&node->state_lock);
-
+	ddl_get_key(node, key);
 	ddl.flags = flags;
 	ddl.transaction_start = GetCurrentTransactionStartTimestamp();
 	ddl.statement_start = GetCurrentStatementStartTimestamp();

@@ -23,7 +23,8 @@ frame_builder_reset(FrameBuilder *b, uint64 source_lsn)
 	b->frame.failed = b->partial.failed = false;
 	b->n_commits = 0;
 	b->first_commit_lsn = 0;
-	b->urgent = false;
+	b->urgent = b->mixed = false;
+	b->sequence_lsn = 0;
 	b->frame_floor = 0;
 	b->source_lsn = b->received_lsn = source_lsn;
 	b->long_left = b->long_lsn = 0;
@@ -107,11 +108,13 @@ frame_builder_finish(FrameBuilder *b, StreamError *err)
 	built.source_lsn = b->source_lsn;
 	built.first_commit_lsn = b->first_commit_lsn;
 	built.urgent = b->urgent;
+	built.sequence_lsn = b->mixed ? 0 : b->sequence_lsn;
 	code = b->emit(b->arg, &built, err);
 	stream_buf_reset(&b->frame);
 	b->n_commits = 0;
 	b->first_commit_lsn = 0;
-	b->urgent = false;
+	b->urgent = b->mixed = false;
+	b->sequence_lsn = 0;
 	return code;
 }
 
@@ -144,13 +147,16 @@ take_message(FrameBuilder *b, const Record *record, const char *bytes, size_t le
 		code = make_room(b, len, err);
 		stream_buf_append(&b->frame, bytes, len);
 		b->source_lsn = Max(b->source_lsn, message.lsn);
-		b->urgent = true;
+		b->urgent = b->mixed = true;
 	}
 	b->received_lsn = Max(b->received_lsn, message.lsn);
 	return code;
 }
 
-/* What the applier has set while another led is in the log already. */
+/*
+ * What the applier has set while another led is in the log already, and so is what a
+ * walsender sends again: an older state must not follow a newer one.
+ */
 static StreamCode
 take_sequence(FrameBuilder *b, const Record *record, const char *bytes, size_t len,
 			  StreamError *err)
@@ -158,10 +164,16 @@ take_sequence(FrameBuilder *b, const Record *record, const char *bytes, size_t l
 	RecordSequence sequence;
 	StreamCode	code = record_get_sequence(record, &sequence, err);
 
-	if (code != STREAM_OK || sequence.lsn < b->sequence_floor)
+	if (code != STREAM_OK)
 		return code;
-	code = make_room(b, len, err);
-	stream_buf_append(&b->frame, bytes, len);
+	if (sequence.lsn >= b->sequence_floor && sequence.lsn > b->source_lsn)
+	{
+		code = make_room(b, len, err);
+		stream_buf_append(&b->frame, bytes, len);
+		b->source_lsn = b->sequence_lsn = sequence.lsn;
+		b->urgent = true;
+	}
+	b->received_lsn = Max(b->received_lsn, sequence.lsn);
 	return code;
 }
 
@@ -185,7 +197,7 @@ take_commit(FrameBuilder *b, const Record *record, const char *bytes, size_t len
 	record_patch_commit(b->frame.data + at, frame_builder_oldest_open(b));
 	b->source_lsn = Max(b->source_lsn, commit.end_lsn);
 	b->received_lsn = Max(b->received_lsn, commit.end_lsn);
-	b->urgent = true;
+	b->urgent = b->mixed = true;
 	if (b->n_commits++ == 0)
 		b->first_commit_lsn = commit.commit_lsn;
 	return STREAM_OK;
@@ -215,6 +227,7 @@ take_record(FrameBuilder *b, const char *bytes, size_t len, StreamError *err)
 		code = note_open(b, record.xid, err);
 	else if (record.xid == record.subxid)
 		note_closed(b, record.xid);
+	b->mixed = true;
 	stream_buf_append(&b->frame, bytes, len);
 	return code;
 }
@@ -255,6 +268,7 @@ add_parts(FrameBuilder *b, const char *bytes, size_t len, StreamError *err)
 		record = record_begin(&b->frame, RECORD_PART, 0, 0);
 		stream_buf_u8(&b->frame, piece == b->long_left ? 1 : 0);
 		stream_buf_append(&b->frame, bytes, piece);
+		b->mixed = true;
 		record_end(&b->frame, record);
 		b->long_left -= piece;
 		bytes += piece;

@@ -31,6 +31,7 @@ typedef struct BuiltFrame
 	uint64		source_lsn;		/* see frame.h */
 	uint64		first_commit_lsn;	/* commit LSN of its first COMMIT, 0 if it has none */
 	bool		urgent;			/* see FrameBuilder */
+	uint64		sequence_lsn;	/* if it has nothing but states of sequences: the last one's LSN, else 0 */
 } BuiltFrame;
 
 /* Append a frame to the log; anything but STREAM_OK ends frame_builder_add(). */
@@ -54,7 +55,10 @@ typedef struct FrameBuilder
 	uint32		n_commits;		/* COMMITs in it */
 	uint64		first_commit_lsn;
 	bool		urgent;			/* it holds what must be flushed before received_lsn is
-								 * true: a COMMIT, a message outside of transactions */
+								 * true: a COMMIT, a message or a sequence's
+								 * state outside of transactions */
+	uint64		sequence_lsn;	/* of the last state of a sequence in it */
+	bool		mixed;			/* it has other records, too */
 	StreamPos	frame_floor;	/* at or before the place it will get */
 	uint64		source_lsn;		/* end of the last COMMIT or message so far */
 	uint64		received_lsn;	/* the same, markers included */

@@ -14,7 +14,8 @@
  * catalog of committed transactions.
  *
  * Both ways a record becomes a message, as pg_logical_emit_message() would have
- * written it, marked with the node's secret so that nobody else can write one.
+ * written it, marked with the node's secret so that nobody else can write one.  The
+ * coordinator writes such messages too (sequence_publish.c), with the exact state.
  */
 #include "capture/plugin.h"
 
@@ -22,6 +23,7 @@
 #include "access/xact.h"
 #include "access/xlog_internal.h"
 #include "capture/ddl.h"
+#include "capture/sequence.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
 #include "replication/decode.h"
@@ -31,15 +33,6 @@
 #include "utils/relfilenodemap.h"
 #include "utils/snapmgr.h"
 
-typedef struct SequenceMessage
-{
-	uint8		key[DDL_KEY_LEN];
-	Oid			tablespace;
-	Oid			relfilenode;
-	int64		last_value;
-	bool		is_called;
-} SequenceMessage;
-
 static bool
 fill_key(uint8 *key)
 {
@@ -47,9 +40,7 @@ fill_key(uint8 *key)
 
 	if (node == NULL)
 		return false;
-	LWLockAcquire(&node->state_lock, LW_SHARED);
-	memcpy(key, node->ddl_key, DDL_KEY_LEN);
-	LWLockRelease(&node->state_lock);
+	ddl_get_key(node, key);
 	return true;
 }
 
@@ -99,7 +90,7 @@ sequence_decode(LogicalDecodingContext *ctx, XLogRecordBuffer *buf)
 	XLogReaderState *record = buf->record;
 	TransactionId xid = XLogRecGetXid(record);
 	const xl_seq_rec *seq = (const xl_seq_rec *) XLogRecGetData(record);
-	SequenceMessage m = {0};
+	SequenceMessage m = {{0}};
 	bool		transactional;
 
 	ReorderBufferProcessXid(ctx->reorder, xid, buf->origptr);
@@ -111,6 +102,8 @@ sequence_decode(LogicalDecodingContext *ctx, XLogRecordBuffer *buf)
 		return;
 	read_state(record, &m);
 	transactional = !is_committed(ctx, xid, &m);
+	if (transactional && !TransactionIdIsValid(xid))
+		return;
 	if (transactional ? !SnapBuildProcessChange(ctx->snapshot_builder, xid, buf->origptr) :
 		SnapBuildXactNeedsSkip(ctx->snapshot_builder, buf->origptr))
 		return;
@@ -169,6 +162,7 @@ plugin_sequence_read(const char *prefix, Size size, const char *message, XLogRec
 	sequence->lsn = lsn;
 	sequence->last_value = m.last_value;
 	sequence->is_called = m.is_called;
+	sequence->reserved = Max(m.reserved, 0);
 	if (own_transaction)
 		StartTransactionCommand();
 	*found = name_of(&m, sequence);

@@ -389,10 +389,14 @@ poll_stop_clients(Coordinator *c, uint64 now)
 
 /* ---- phase 2: flush ---- */
 
-static void
-enter_flush(Coordinator *c)
+/* The exact states of sequences, which do not move any more, and then a marker. */
+static bool
+begin_flush(Coordinator *c)
 {
 	NodeShared *node = c->node;
+
+	if (!sequences_publish(c->sequences))
+		return false;
 
 	/* a record of our own, so that there is something behind the last commit
 	 * which capture is sure to meet */
@@ -402,6 +406,7 @@ enter_flush(Coordinator *c)
 	node->capture_notify_lsn = c->failover.flush_lsn;
 	SpinLockRelease(&node->mutex);
 	node_wake(node, WORKER_CAPTURE);
+	return true;
 }
 
 static PollResult
@@ -410,6 +415,14 @@ poll_flush(Coordinator *c, uint64 now)
 	FailoverRun *f = &c->failover;
 	XLogRecPtr	captured;
 
+	if (f->flush_lsn == 0 && !begin_flush(c))
+	{
+		if (now >= f->deadline)
+			give_up(c, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+					"the sequences could not be read in time", NULL,
+					"See the server log, and pg_locks for who locks them.");
+		return POLL_WAIT;
+	}
 	SpinLockAcquire(&c->node->mutex);
 	captured = c->node->captured_lsn;
 	SpinLockRelease(&c->node->mutex);
@@ -617,7 +630,7 @@ static const struct
 	[PHASE_IDLE] = {NULL, NULL},
 	[PHASE_FIND_TARGET] = {NULL, poll_find_target},
 	[PHASE_STOP_CLIENTS] = {NULL, poll_stop_clients},
-	[PHASE_FLUSH] = {enter_flush, poll_flush},
+	[PHASE_FLUSH] = {NULL, poll_flush},
 	[PHASE_COMMAND] = {NULL, poll_command},
 	[PHASE_ACKNOWLEDGE] = {NULL, poll_acknowledge},
 	[PHASE_STOP_REPLICATION] = {NULL, NULL},

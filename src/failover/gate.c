@@ -343,6 +343,17 @@ gate_note_temporary(void)
 		show(MARK_EXEMPT);
 }
 
+/*
+ * Sequences are moving, or have moved when the transaction ends: nextval() mostly
+ * leaves no other trace.
+ */
+void
+gate_note_sequence(NodeShared *node)
+{
+	gate_xact.sequences = true;
+	pg_atomic_fetch_add_u64(&node->sequence_uses, 1);
+}
+
 /* Around VACUUM and its kind, which run transactions of their own. */
 void
 gate_maintenance_begin(void)
@@ -413,6 +424,8 @@ gate_xact_end(void)
 	GateMark	before = shown();
 	GateState	state;
 
+	if (gate_xact.sequences && gate_my_node != NULL)
+		pg_atomic_fetch_add_u64(&gate_my_node->sequence_uses, 1);
 	memset(&gate_xact, 0, sizeof(gate_xact));
 	if (before == mark)
 		return;

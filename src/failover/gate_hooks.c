@@ -356,20 +356,23 @@ before_function(Oid function)
 {
 	const char *name = writing_function(function);
 	NodeShared *node;
+	bool		sequence;
 
 	if (name == NULL && !harmless_function(function))
 		return;
 	node = gate_node();
 	if (node == NULL)
 		return;
+	sequence = function == F_NEXTVAL || function == F_SETVAL_REGCLASS_INT8 ||
+		function == F_SETVAL_REGCLASS_INT8_BOOL;
 	if (name == NULL)
 		gate_note_temporary();
-	else if (gate_state(node) == GATE_CLOSED &&
-			 (function == F_NEXTVAL || function == F_SETVAL_REGCLASS_INT8 ||
-			  function == F_SETVAL_REGCLASS_INT8_BOOL))
+	else if (gate_state(node) == GATE_CLOSED && sequence)
 		gate_force_read_only();
 	else
 		gate_enter_write(node, name);
+	if (sequence)
+		gate_note_sequence(node);
 }
 
 static void

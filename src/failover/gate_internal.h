@@ -52,6 +52,7 @@ typedef struct GateXact
 	bool		writer;			/* has passed as a writer */
 	bool		temporary;		/* used temporary tables, or asked for a bare xid */
 	bool		maintenance;	/* ran VACUUM and its kind */
+	bool		sequences;		/* has used nextval() or setval() */
 	bool		read_only_seen; /* gate_force_read_only has looked at it */
 	bool		read_only_forced;	/* XactReadOnly is the gate's doing, not the user's */
 } GateXact;
@@ -84,6 +85,7 @@ extern void gate_enter_read(NodeShared *node);
 extern void gate_enter_write(NodeShared *node, const char *command);
 extern void gate_enter_commit_prepared(NodeShared *node, const char *command);
 extern void gate_note_temporary(void);
+extern void gate_note_sequence(NodeShared *node);
 extern void gate_maintenance_begin(void);
 extern void gate_maintenance_end(void);
 extern void gate_pre_commit(NodeShared *node);

@@ -205,6 +205,17 @@ take_cut_request(Coordinator *c)
 					 STREAM_POS_ARGS(pos));
 }
 
+/*
+ * position() waits for the exact states of sequences.  A failover that is about to
+ * write the last record of the reign tells them itself.
+ */
+static void
+take_sequence_requests(Coordinator *c)
+{
+	if (sequences_wanted(c->node) && coordinator_tells_sequences(c))
+		(void) sequences_publish(c->sequences);
+}
+
 /* The receiver found that this log cannot follow the primary's. */
 static void
 take_sync_error(Coordinator *c)
@@ -464,6 +475,7 @@ one_turn(Coordinator *c)
 	coordinator_follow_policy(c, now);
 	if (c->down)
 		return;
+	take_sequence_requests(c);
 	failover_poll(c, now);
 	coordinator_open_gate_if_ready(c);
 	take_clock(c, now);
@@ -503,6 +515,7 @@ baton_coordinator_main(Datum main_arg)
 	MemoryContext turn;
 
 	c->node = node_find(DatumGetObjectId(main_arg));
+	c->sequences = sequences_create(c->node, TopMemoryContext);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();

@@ -7,6 +7,7 @@
 
 #include "baton.h"
 
+#include "capture/sequence.h"
 #include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
 
@@ -100,6 +101,7 @@ typedef struct PendingEvent
 typedef struct Coordinator
 {
 	NodeShared *node;
+	SequencePublisher *sequences;
 	ControlData control;
 	Consensus	consensus;
 	bool		running;		/* consensus takes part (not stopped, detached, copying) */
@@ -180,6 +182,7 @@ extern void coordinator_end_workers(Coordinator *c);
 extern void coordinator_stop_workers(Coordinator *c);
 
 /* upkeep.c */
+extern bool coordinator_tells_sequences(Coordinator *c);
 extern void coordinator_upkeep(Coordinator *c);
 extern void coordinator_detach(Coordinator *c, const char *why);
 

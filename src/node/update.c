@@ -206,10 +206,15 @@ append_term_frame(Coordinator *c)
 }
 
 static void
-become_primary(Coordinator *c)
+become_primary(Coordinator *c, ConsensusOutcome outcome)
 {
 	NodeShared *node = c->node;
 
+	/* before the applier can see the TERM record */
+	SpinLockAcquire(&node->mutex);
+	node->handed_term = outcome == OUTCOME_TRANSFERRED ? c->consensus.durable.term : 0;
+	SpinLockRelease(&node->mutex);
+	sequences_forget(c->sequences);
 	c->term_end = append_term_frame(c);
 	coordinator_reign_begins(c, c->term_end);
 	c->preferred_retry = 0;
@@ -420,7 +425,7 @@ coordinator_event(Coordinator *c, ConsensusEvent *e)
 	for (int i = 0; i < u.n_messages; i++)
 		node_send(node, &u.message[i]);
 	if (u.role_changed && c->consensus.role == ROLE_PRIMARY)
-		become_primary(c);
+		become_primary(c, u.outcome);
 	else if (e->type != EV_STOP)	/* whoever stops it publishes what the node is then */
 		coordinator_publish(c);
 	coordinator_open_gate_if_ready(c);

@@ -133,6 +133,14 @@ coordinator_detach(Coordinator *c, const char *why)
 	coordinator_publish(c);
 }
 
+/* May messages about sequences go into the stream? */
+bool
+coordinator_tells_sequences(Coordinator *c)
+{
+	return c->consensus.role == ROLE_PRIMARY && c->term_end == 0 && c->failover.phase < PHASE_FLUSH &&
+		c->shutdown.phase == SHUTDOWN_NOT && !coordinator_is_arbiter(c);
+}
+
 /*
  * Once a second (next_upkeep = 0: at once).
  */
@@ -149,6 +157,8 @@ coordinator_upkeep(Coordinator *c)
 	renew_marks(c);
 	remove_old_segments(c);
 	coordinator_drop_old_origins(c);
+	if (coordinator_tells_sequences(c))
+		(void) sequences_publish(c->sequences);
 	if (++c->upkeep_turn % SLOT_CHECK_TURNS == 0)
 		check_slot(c);
 }

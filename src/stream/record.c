@@ -135,6 +135,7 @@ record_put_sequence(StreamBuf *buf, uint32 xid, uint32 subxid, const RecordSeque
 	stream_buf_string(buf, s->relname);
 	stream_buf_u64(buf, (uint64) s->last_value);
 	stream_buf_u8(buf, s->is_called ? 1 : 0);
+	stream_buf_u32(buf, s->reserved);
 	record_end(buf, offset);
 }
 

@@ -29,7 +29,7 @@
  *               i64 start of the statement; string role; u16 n; n settings in force:
  *               string name; u32 length, value; u32 length; the statement's text
  *   SEQUENCE    xid, subxid (both 0: not transactional); u64 lsn; string schema;
- *               string name; i64 last value; u8 is called
+ *               string name; i64 last value; u8 is called; u32 reserved
  *   MESSAGE     xid, subxid (both 0: not transactional); u64 lsn; string prefix;
  *               u32 length; bytes
  *   COMMIT      xid, subxid; u16 source member; u64 commit LSN (start of the
@@ -172,7 +172,10 @@ typedef struct RecordSetting
 	const char *value;
 } RecordSetting;
 
-/* The state of a sequence: it has handed out nothing beyond last_value. */
+/*
+ * The state of a sequence.  It may have handed out values beyond last_value, but no
+ * more than `reserved` of them without another record of it.
+ */
 typedef struct RecordSequence
 {
 	uint64		lsn;			/* end of its WAL record on the source */
@@ -180,6 +183,7 @@ typedef struct RecordSequence
 	char		relname[RECORD_NAME_LEN];
 	int64		last_value;
 	bool		is_called;
+	uint32		reserved;
 } RecordSequence;
 
 typedef struct RecordTerm

@@ -163,6 +163,7 @@ record_get_sequence(const Record *r, RecordSequence *s, StreamError *err)
 	s->last_value = (int64) stream_get_u64(&c);
 	called = stream_get_u8(&c);
 	s->is_called = called == 1;
+	s->reserved = stream_get_u32(&c);
 	if (called > 1)
 		c.failed = true;
 	return check_consumed(r, &c, err);

@@ -21,7 +21,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(eventually caught_up same_data only_primary start_writer link_mode heal_links);
+our @EXPORT = qw(eventually caught_up same_data same_dump only_primary start_writer link_mode heal_links);
 our $DB = 'app';
 our $PATIENCE = 60;    # seconds, for things that take moments
 
@@ -222,6 +222,28 @@ sub same_data
 	delete @$_{'writer_probe'} for $BatonCluster::Writer::running ? ($of_a, $of_b) : ();
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	return is_deeply($of_b, $of_a, $name);
+}
+
+# Test: pg_dump makes the same of both nodes, definitions, rows and sequences, once
+# the replica has applied all.
+sub same_dump
+{
+	my ($a, $b, $name) = @_;
+	my @files;
+	for my $node ($a, $b)
+	{
+		my ($out, $err) = ('', '');
+		IPC::Run::run([ 'pg_dump', '--no-sync', '-d', $node->connstr($DB) ], '>', \$out, '2>', \$err) or die "pg_dump: $err\n";
+		$out =~ s/^\\(un)?restrict .*\n//mg;
+		# rows come in the order in which they lie in the table
+		$out =~ s{^(COPY .*\n)((?:.*\n)*?)(\\\.\n)}{$1 . join('', sort(split(/^/m, $2))) . $3}gme;
+		push @files, File::Temp->new(DIR => $PostgreSQL::Test::Utils::tmp_check, SUFFIX => '.sql');
+		print { $files[-1] } $out;
+		$files[-1]->flush;
+	}
+	my $diff = `diff @files | head -40`;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return is($diff, '', $name);
 }
 
 # table => "count hash" of every permanent table outside baton's own schemas.

@@ -248,7 +248,7 @@ is($n1->run('select count(*) from t where id = 51'), 0, 'and writes nothing');
 
 # ---- a closed door ----
 $n2->run('create role joe login');
-$n1->safe_psql('postgres', 'create role joe login');
+caught_up($n2, $n1);
 $r = $n2->try(q{select * from baton.failover('n1', after => 'shutdown')});
 ok($r->{ok}, 'failed back, with shutdown') or diag($r->{text});
 $n1->wait_state('primary');

@@ -23,6 +23,17 @@ put_sample_relation(StreamBuf *buf)
 	record_put_relation(buf, 700, 701, &rel);
 }
 
+static void
+put_sample_ddl(StreamBuf *buf)
+{
+	RecordSetting settings[2] = {{"search_path", 6, "public"}, {"datestyle", 0, ""}};
+	RecordDdl	ddl = {RECORD_DDL_ROWS, -3, 4, "joe", 2, {NULL, NULL, false}, 9, "drop it;\n"};
+	size_t		at = record_begin(buf, RECORD_DDL, 700, 702);
+
+	record_put_ddl_body(buf, &ddl, settings);
+	record_end(buf, at);
+}
+
 /* One record of each kind that has an encoder. */
 static void
 put_samples(StreamBuf *buf)
@@ -31,6 +42,7 @@ put_samples(StreamBuf *buf)
 	RecordTerm	term = {0x10001, 1, 123456789};
 	RecordFailover failover = {0x10001, 42, 2, -1};
 	RecordMessage message = {99, "app", 4, "ping"};
+	RecordSequence sequence = {98, "public", "s", -7, true, 32};
 	size_t		at;
 
 	at = record_begin(buf, RECORD_BEGIN, 700, 700);
@@ -52,6 +64,8 @@ put_samples(StreamBuf *buf)
 	record_put_term(buf, &term);
 	record_put_failover(buf, &failover);
 	record_put_message(buf, 0, 0, &message);
+	put_sample_ddl(buf);
+	record_put_sequence(buf, 0, 0, &sequence);
 	record_put_part(buf, true, "piece", 5);
 }
 
@@ -65,6 +79,8 @@ parse(const Record *r)
 	RecordTerm	term;
 	RecordFailover failover;
 	RecordMessage message;
+	RecordDdl	ddl;
+	RecordSequence sequence;
 	const char *bytes;
 	uint32		len;
 	bool		last;
@@ -81,6 +97,10 @@ parse(const Record *r)
 			return record_get_failover(r, &failover, NULL);
 		case RECORD_MESSAGE:
 			return record_get_message(r, &message, NULL);
+		case RECORD_DDL:
+			return record_get_ddl(r, &ddl, NULL);
+		case RECORD_SEQUENCE:
+			return record_get_sequence(r, &sequence, NULL);
 		case RECORD_MEMBERSHIP:
 			return record_get_membership(r, &bytes, &len, NULL);
 		case RECORD_PART:
@@ -262,10 +282,56 @@ control_records_round_trip(void)
 	CHECK(record_get_message(&r, &message, NULL) == STREAM_OK);
 	CHECK(message.lsn == 99 && message.len == 4 && memcmp(message.data, "ping", 4) == 0);
 	CHECK(strcmp(message.prefix, "app") == 0);
+	CHECK(record_next(&c, &r, NULL) == STREAM_OK && r.type == RECORD_DDL);
+	CHECK(record_next(&c, &r, NULL) == STREAM_OK && r.type == RECORD_SEQUENCE);
 	CHECK(record_next(&c, &r, NULL) == STREAM_OK && r.type == RECORD_PART);
 	CHECK(record_get_part(&r, &last, &bytes, &len, NULL) == STREAM_OK);
 	CHECK(last && len == 5 && memcmp(bytes, "piece", 5) == 0);
 	CHECK(record_next(&c, &r, NULL) == STREAM_END);
+	stream_buf_free(&buf);
+}
+
+static void
+ddl_round_trip(void)
+{
+	StreamBuf	buf = {0};
+	StreamCursor c;
+	Record		r;
+	RecordDdl	ddl;
+	RecordSetting setting;
+
+	put_sample_ddl(&buf);
+	c = (StreamCursor) {buf.data, buf.data + buf.len, false};
+	CHECK(record_next(&c, &r, NULL) == STREAM_OK);
+	CHECK(r.type == RECORD_DDL && r.xid == 700 && r.subxid == 702);
+	CHECK(record_get_ddl(&r, &ddl, NULL) == STREAM_OK);
+	CHECK(ddl.flags == RECORD_DDL_ROWS && ddl.transaction_start == -3 && ddl.statement_start == 4);
+	CHECK(strcmp(ddl.role, "joe") == 0 && ddl.len == 9 && memcmp(ddl.text, "drop it;\n", 9) == 0);
+	CHECK(ddl.n_settings == 2);
+	record_get_setting(&ddl.settings, &setting);
+	CHECK(strcmp(setting.name, "search_path") == 0 && setting.len == 6 && memcmp(setting.value, "public", 6) == 0);
+	record_get_setting(&ddl.settings, &setting);
+	CHECK(strcmp(setting.name, "datestyle") == 0 && setting.len == 0);
+	buf.data[RECORD_HEADER_LEN + 8] = (char) 0x80;	/* a flag that nobody knows */
+	CHECK(record_get_ddl(&r, &ddl, NULL) == STREAM_CORRUPT);
+	stream_buf_free(&buf);
+}
+
+static void
+sequence_round_trip(void)
+{
+	RecordSequence in = {98, "public", "s", -7, true, 32};
+	RecordSequence out;
+	StreamBuf	buf = {0};
+	StreamCursor c;
+	Record		r;
+
+	record_put_sequence(&buf, 0, 0, &in);
+	c = (StreamCursor) {buf.data, buf.data + buf.len, false};
+	CHECK(record_next(&c, &r, NULL) == STREAM_OK && r.type == RECORD_SEQUENCE && r.xid == 0);
+	CHECK(record_get_sequence(&r, &out, NULL) == STREAM_OK);
+	CHECK(out.lsn == 98 && strcmp(out.nspname, "public") == 0 && strcmp(out.relname, "s") == 0);
+	CHECK(out.last_value == -7 && out.is_called && out.reserved == 32);
 	stream_buf_free(&buf);
 }
 
@@ -356,7 +422,7 @@ every_truncated_prefix(void)
 
 		CHECK(code == (border[len] ? STREAM_END : STREAM_CORRUPT));
 	}
-	CHECK(total == 10);
+	CHECK(total == 12);
 	free(border);
 	stream_buf_free(&buf);
 }
@@ -472,6 +538,8 @@ main(void)
 	TEST(relation_round_trip);
 	TEST(commit_round_trip);
 	TEST(control_records_round_trip);
+	TEST(ddl_round_trip);
+	TEST(sequence_round_trip);
 	TEST(tuple_round_trip);
 	TEST(long_records_in_parts);
 	TEST(every_truncated_prefix);

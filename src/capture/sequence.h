@@ -1,0 +1,48 @@
+/*
+ * sequence.h - the states of sequences: how they come into the stream.
+ */
+#ifndef BATON_SEQUENCE_H
+#define BATON_SEQUENCE_H
+
+#include "baton.h"
+
+/* The prefix of the message that a state is for the output plugin; its bytes are a
+ * SequenceMessage. */
+#define SEQUENCE_MESSAGE_PREFIX "baton.sequence"
+
+/* The storage says which sequence it is: one that is given new storage by ALTER
+ * SEQUENCE is another from then on. */
+typedef struct SequenceMessage
+{
+	uint8		key[DDL_KEY_LEN];	/* the node's secret */
+	Oid			tablespace;
+	Oid			relfilenode;
+	int64		last_value;
+	int32		reserved;		/* increments beyond last_value that are logged */
+	bool		is_called;
+} SequenceMessage;
+
+/* ---- plugin_sequence.c has its functions in plugin.h ---- */
+
+/* ---- sequence_publish.c ---- */
+
+typedef struct SequencePublisher SequencePublisher;
+
+/* Called by the coordinator; `cxt` is where it keeps what it has told. */
+extern SequencePublisher *sequences_create(NodeShared *node, MemoryContext cxt);
+/* Forget what was told: a reign begins. */
+extern void sequences_forget(SequencePublisher *p);
+/*
+ * Bring the exact states of all sequences into the WAL that have moved since the last
+ * call; cheap if nothing can have.  False, with the error logged, if that did not
+ * succeed for all of them; the next call does the rest.
+ */
+extern bool sequences_publish(SequencePublisher *p);
+/* Is somebody waiting for the next call? */
+extern bool sequences_wanted(NodeShared *node);
+
+/* Called by sessions on the primary: have the states told, and wait for that, but no
+ * longer than ms milliseconds. */
+extern void sequences_ask(NodeShared *node, long ms);
+
+#endif							/* BATON_SEQUENCE_H */
