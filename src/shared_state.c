@@ -70,6 +70,7 @@ node_slot_init(NodeShared *node, int tranche)
 	pg_atomic_init_u32(&node->lease_ms, 0);
 	pg_atomic_init_u32(&node->gate, GATE_CLOSED);
 	pg_atomic_init_u32(&node->door_closed, 0);
+	pg_atomic_init_u32(&node->mending, MENDING_NOT);
 	pg_atomic_init_u64(&node->gate_closings, 0);
 	pg_atomic_init_u32(&node->ack_policy, 0);
 	pg_atomic_init_u32(&node->ack_enforced, 0);
@@ -126,6 +127,7 @@ slots_from_disk(void)
 		snprintf(baton_shared->nodes[used].directory, MAXPGPATH, "baton/%lu", dboid);
 		baton_shared->nodes[used].generation = ++baton_shared->generation;
 		baton_shared->nodes[used].established = true;
+		pg_atomic_write_u32(&baton_shared->nodes[used].mending, MENDING_NOT_KNOWN);
 		used++;
 	}
 	FreeDir(dir);

@@ -161,6 +161,17 @@ typedef enum FailoverAfter
 	AFTER_STOP_SERVER
 } FailoverAfter;
 
+/*
+ * Are rows missing from this node's tables, because they were rolled back and their
+ * other versions are still to come?  Readers wait meanwhile (api/policy.c).
+ */
+typedef enum Mending
+{
+	MENDING_NOT = 0,
+	MENDING_ROWS_OUT,
+	MENDING_NOT_KNOWN			/* the server has just started, and the control file is not read yet */
+} Mending;
+
 #define BATON_MAX_STEPS 8
 
 typedef struct CommandStep
@@ -405,6 +416,7 @@ typedef struct NodeShared
 	uint64		cut_allowed;
 	StreamPos	cut_pos;
 
+	pg_atomic_uint32 mending;	/* Mending: coordinator writes; readers of tables look at it */
 	ReconcileShared reconcile;	/* commits that the elected stream has not; spinlock */
 
 	/* ---- messages for the coordinator: spinlock ---- */

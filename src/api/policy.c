@@ -12,6 +12,10 @@
  * from before that.  A REPEATABLE READ transaction cannot have a new one, so it must
  * come by BEGIN, or by a SET before its first query.
  *
+ * A node that has rolled commits back waits for the rows that they had touched: until
+ * these are there (`mending`) every statement that reads a table waits, whatever the
+ * setting says, for no snapshot of it would show a state that ever was.
+ *
  * On the primary there is nothing to wait for.  Statements that read no table of the
  * user's, as those on baton's views and PostgreSQL's catalogs, do not wait: a person
  * must be able to look at a node that is behind.
@@ -38,6 +42,8 @@
 
 /* A sign of life wakes nobody who has applied everything: look this often, in ms. */
 #define LOOK_MS 100
+/* How long the coordinator of a server that has just started is waited for, in ms. */
+#define START_MS 2000
 
 typedef enum ConsistencyKind
 {
@@ -175,6 +181,13 @@ age_of_data(NodeShared *node)
 	return as_of == 0 ? -1 : (int64) (now - Min(as_of, now));
 }
 
+/* Must nothing be read yet? */
+static bool
+is_mending(NodeShared *node)
+{
+	return pg_atomic_read_u32(&node->mending) != MENDING_NOT;
+}
+
 static void
 refuse_state(NodeState state)
 {
@@ -192,6 +205,10 @@ met(NodeShared *node)
 	NodeState	state = state_of(node);
 	int64		age;
 
+	if (is_mending(node))
+		return false;
+	if (policy.kind == CONSISTENCY_NONE)
+		return true;
 	refuse_state(state);
 	if (policy.kind == CONSISTENCY_POSITION)
 		return token_check(node, &policy.token) && token_reached(node, policy.token.pos);
@@ -206,6 +223,13 @@ give_up(NodeShared *node)
 {
 	int64		age = age_of_data(node);
 
+	if (is_mending(node))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("this node did not get back the rows that it has rolled back within %d ms",
+						baton_consistency_timeout),
+				 errdetail("It takes back commits that its group does not have."),
+				 errhint("Try again, or read from another node; see baton.status.")));
 	ereport(ERROR,
 			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 			 errmsg("this node could not meet baton.consistency = '%s' within %d ms",
@@ -220,17 +244,25 @@ give_up(NodeShared *node)
 static void
 wait_until_met(NodeShared *node)
 {
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), baton_consistency_timeout);
+	TimestampTz start = GetCurrentTimestamp();
+	TimestampTz deadline = TimestampTzPlusMilliseconds(start, baton_consistency_timeout);
 
 	if (met(node))
 		return;
+	/* no coordinator comes to read the control file: better read than never */
+	if (policy.kind == CONSISTENCY_NONE && pg_atomic_read_u32(&node->mending) == MENDING_NOT_KNOWN)
+		deadline = TimestampTzPlusMilliseconds(start, START_MS);
 	ConditionVariablePrepareToSleep(&node->applied_cv);
 	while (!met(node))
 	{
 		long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 
 		if (left <= 0)
+		{
+			if (policy.kind == CONSISTENCY_NONE && pg_atomic_read_u32(&node->mending) == MENDING_NOT_KNOWN)
+				break;
 			give_up(node);
+		}
 		(void) ConditionVariableTimedSleep(&node->applied_cv, Min(left, LOOK_MS), PG_WAIT_EXTENSION);
 	}
 	ConditionVariableCancelSleep();
@@ -238,18 +270,34 @@ wait_until_met(NodeShared *node)
 
 /* ---- where sessions wait ---- */
 
+/* This database's node; its place is remembered, for every statement asks. */
+static NodeShared *
+my_node(void)
+{
+	static NodeShared *node = NULL;
+
+	if (unlikely(node == NULL || node->dboid != MyDatabaseId))
+		node = baton_shared != NULL && OidIsValid(MyDatabaseId) ? node_mine() : NULL;
+	return node;
+}
+
 /* The node that this transaction still has to wait for, or NULL. */
 static NodeShared *
 to_wait_for(void)
 {
-	if (likely(policy.kind == CONSISTENCY_NONE) ||
-		(waited_version == policy_version && waited_xact == baton_my_lxid()))
+	NodeShared *node = my_node();
+
+	if (likely(node == NULL))
+		return NULL;
+	if (likely(!is_mending(node)) &&
+		(likely(policy.kind == CONSISTENCY_NONE) ||
+		 (waited_version == policy_version && waited_xact == baton_my_lxid())))
 		return NULL;
 	if (MyBackendType != B_BACKEND || IsParallelWorker() || baton_worker_exempt ||
 		(baton_session_token != NULL && baton_session_token[0] != '\0') ||
 		(application_name != NULL && strncmp(application_name, "baton ", 6) == 0))
 		return NULL;
-	return node_mine();
+	return node;
 }
 
 static void
@@ -287,6 +335,13 @@ renew_snapshot(void)
 static void
 accept_fixed_snapshot(NodeShared *node)
 {
+	if (is_mending(node))
+		wait_until_met(node);
+	if (policy.kind == CONSISTENCY_NONE)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("the transaction's snapshot may be of a moment at which rows were rolled back here"),
+				 errhint("Try again.")));
 	if (state_of(node) == NODE_PRIMARY)
 	{
 		wait_once(node);

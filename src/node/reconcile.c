@@ -41,7 +41,10 @@ publish_state(Coordinator *c, ReconcileState state)
 	rec->may_cut = 0;
 	rec->phase[0] = '\0';
 	SpinLockRelease(&c->node->mutex);
+	pg_atomic_write_u32(&c->node->mending,
+						c->control.reconcile != RECONCILE_NONE ? MENDING_ROWS_OUT : MENDING_NOT);
 	ConditionVariableBroadcast(&c->node->state_cv);
+	ConditionVariableBroadcast(&c->node->applied_cv);
 }
 
 /*

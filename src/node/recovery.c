@@ -20,6 +20,7 @@ static void
 stay_down(Coordinator *c, const char *what, const char *why, const char *hint)
 {
 	c->down = true;
+	pg_atomic_write_u32(&c->node->mending, MENDING_NOT);
 	LWLockAcquire(&c->node->state_lock, LW_EXCLUSIVE);
 	c->node->state = NODE_DOWN;
 	snprintf(c->node->reason, BATON_REASON_LEN, "%s: %s", what, why);
