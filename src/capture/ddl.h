@@ -41,6 +41,16 @@ extern void replica_identity_check(NodeShared *node);
 extern void ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params,
 						 DdlCommand *command);
 
+/* ddl_detach.c: around DETACH PARTITION ... CONCURRENTLY */
+typedef struct DdlDetach
+{
+	Oid			partition;		/* InvalidOid: another command */
+	List	   *checks;			/* its check constraints before */
+} DdlDetach;
+
+extern void ddl_detach_before(Node *parsetree, DdlDetach *detach);
+extern void ddl_detach_after(NodeShared *node, const DdlDetach *detach);
+
 /* ddl_temporary.c: is the command about temporary objects only? */
 extern bool ddl_is_temporary(Node *parsetree);
 

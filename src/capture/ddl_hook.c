@@ -131,14 +131,20 @@ ddl_process_utility(PlannedStmt *stmt, const char *query, bool read_only_tree,
 		prev_process_utility : standard_ProcessUtility;
 	NodeShared *node = node_of_command(context);
 	DdlCommand	command = {0};
+	DdlDetach	detach;
 
 	if (node != NULL)
 		ddl_classify(stmt, query, params, &command);
 	if (command.when == DDL_BEFORE)
 		ddl_log(node, command.text, command.flags);
+	else if (command.when == DDL_AFTER)
+		ddl_detach_before(stmt->utilityStmt, &detach);
 	next(stmt, query, read_only_tree, context, params, env, dest, completion);
 	if (command.when == DDL_AFTER)
+	{
 		ddl_log(node, command.text, command.flags | RECORD_DDL_ALONE);
+		ddl_detach_after(node, &detach);
+	}
 	if (command.when != DDL_NOT)
 		replica_identity_check(node);
 }

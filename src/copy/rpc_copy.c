@@ -141,6 +141,8 @@ baton_rpc_copy_start(PG_FUNCTION_ARGS)
 	 * and then commits before any snapshot that is still to be taken.
 	 */
 	tail = node_log_tail(node);
+	/* the copy's values of sequences are older than what they have reserved by then */
+	pg_atomic_fetch_add_u32(&node->sequences_all, 1);
 	marker = baton_log_marker("baton");
 	XLogFlush(marker);
 	if (!wait_captured(node, marker, START_WAIT_MS))

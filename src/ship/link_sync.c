@@ -190,6 +190,8 @@ link_sync_done(Link *link, StreamPos pos)
 		link->flushed = pos;
 		link->applied = Min(link->applied, pos);
 		link->logged[0] = '\0';
+		/* it may have sequences that are ahead, by values that it drew alone */
+		pg_atomic_fetch_add_u32(&link->ship->node->sequences_all, 1);
 		ereport(LOG,
 				(errmsg("streaming to member \"%s\" from %X/%X on", link->name,
 						STREAM_POS_ARGS(pos))));

@@ -51,7 +51,7 @@ my @mix = (
 		alter table part detach partition part2; create table part3 (like part including all);
 		alter table part attach partition part3 for values from (200) to (300);
 		insert into part values (250, 'x');
-		alter table part detach partition part1;
+		alter table part detach partition part1 concurrently;
 		create statistics st on k, t from part2; create index on part(t); drop table part2},
 	'tables made of queries' => q{
 		create table mix.ctas as select g as n, random() as r, g::numeric(8, 2) as m from generate_series(1, 20) g;
