@@ -6,7 +6,8 @@
 #     scripts/check.sh [NAME...]     only suites whose name begins with NAME
 #
 # The last line is "N passed, N failed".  The logs of a run with failures stay.
-# With CI=true a suite that was skipped counts as a failure.
+# TAP_JOBS says how many TAP files run at a time.  With CI=true a suite that was
+# skipped counts as a failure.
 "$(dirname "$0")/deps.sh"
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -14,6 +15,7 @@
 PASSED=0 FAILED=0 SKIPPED=0
 ONLY=("$@")
 SUITE_LIMIT=${SUITE_LIMIT:-900}   # seconds
+TAP_JOBS=${TAP_JOBS:-3}
 LONGEST=050_join_under_load
 LOGS=$(mktemp -d /tmp/baton-check.XXXXXX)
 chmod 755 "$LOGS"
@@ -57,7 +59,8 @@ suite_run() {
   shift
   t=$(now_ms)
   ("$@") >"$log" 2>&1 || status=$?
-  echo "$status $(seconds_since "$t")" >"$log.status"
+  echo "$status $(seconds_since "$t")" >"$log.ended"
+  mv "$log.ended" "$log.status"
 }
 
 suite_report() {
@@ -122,12 +125,48 @@ run_tap() {
   as_pg mkdir -p "$dir"
   # notes (on stdout) are in the test's own log; what went wrong comes on stderr
   as_pg_limited env PATH="$PGBIN:$PATH" PG_REGRESS="$PGXS_DIR/test/regress/pg_regress" TESTDIR="$dir" \
-    PG_CONFIG="$PG_CONFIG" BATON_WRITER="$W/writer" \
+    PG_CONFIG="$PG_CONFIG" BATON_WRITER="$W/writer" PG_TEST_PORT_DIR="$W/ports" \
     perl -I"$W/src/test/perl" -I"$PGXS_DIR/test/perl" "$W/src/test/t/$1.pl" | sed -u '/^ *#/d' || status=$?
   if [ $status != 0 ]; then
     cp -r "$dir/tmp_check/log" "$LOGS/$1.servers" && echo "# logs of its servers: $LOGS/$1.servers"
   fi
   return $status
+}
+
+# TAP tests mostly wait: TAP_JOBS of them run at a time, the longest one first, and
+# each is reported when those before it in the list have been.
+tap_suites() {
+  local f name status running=0 reported=0 names=()
+  ! wanted "tap/$LONGEST" || names+=("$LONGEST")
+  for f in "$ROOT"/test/t/*.pl; do
+    name=$(basename "$f" .pl)
+    if [ "$name" != "$LONGEST" ] && wanted "tap/$name"; then names+=("$name"); fi
+  done
+  [ ${#names[@]} -gt 0 ] || return 0
+  as_pg mkdir -p "$W/ports"
+  for name in "${names[@]}"; do
+    if [ $running -ge "$TAP_JOBS" ]; then wait -n || true; running=$((running - 1)); fi
+    suite_run "tap/$name" run_tap "$name" &
+    running=$((running + 1))
+    tap_report
+  done
+  while [ $reported -lt ${#names[@]} ]; do
+    status=0
+    wait -n || status=$?
+    tap_report
+    # none is left that could end
+    [ "$status" != 127 ] || [ $reported = ${#names[@]} ] || die 'a suite has ended without a result'
+  done
+}
+
+# Those whose turn has come; the longest one ends the list.
+tap_report() {
+  local order=("${names[@]}")
+  [ "${names[0]}" != "$LONGEST" ] || order=("${names[@]:1}" "$LONGEST")
+  while [ $reported -lt ${#order[@]} ] && [ -e "$(log_of "tap/${order[reported]}").status" ]; do
+    suite_report "tap/${order[reported]}"
+    reported=$((reported + 1))
+  done
 }
 
 copy_sources() {
@@ -152,13 +191,7 @@ if [ $FAILED = 0 ]; then
   if wanted regress || wanted isolation; then server 1; fi
   suite regress run_regress
   if [ -n "$(specs)" ]; then suite isolation run_isolation; else skip isolation 'there are no specs'; fi
-  # the longest one mostly waits, and runs beside the others
-  if wanted "tap/$LONGEST"; then suite_run "tap/$LONGEST" run_tap "$LONGEST" & beside=$!; fi
-  for f in "$ROOT"/test/t/*.pl; do
-    name=$(basename "$f" .pl)
-    [ "$name" = "$LONGEST" ] || suite "tap/$name" run_tap "$name"
-  done
-  if wanted "tap/$LONGEST"; then wait $beside; suite_report "tap/$LONGEST"; fi
+  tap_suites
 fi
 
 [ $FAILED != 0 ] || rm -rf "$LOGS"
