@@ -142,8 +142,8 @@ sub between_pieces
 		$happens->()->{ok} or die "could not do: $sql\n";
 		caught_up($n1, $n2);
 		# the log may be removed up to where n2 is
-		$records = $n1->try("select string_agg(case when type <> 'PART' then left(type, 1) when detail ~ '^last' then 'L' else 'P' end, '' order by position, record_no)
-			from baton.status, baton.stream_records(greatest('$position', log_start))")->{out};
+		$records = $n1->try("select string_agg(case when r.type <> 'PART' then left(r.type, 1) when r.detail ~ '^last' then 'L' else 'P' end, '' order by position, record_no)
+			from baton.status, baton.stream_records(greatest('$position', log_start)) r")->{out};
 		last if $found = $records =~ $pattern;
 	}
 	ok($found, "$name between the pieces of a long record") or diag($records);
