@@ -50,9 +50,12 @@ scratch_end() {
   trap '' INT TERM   # make and timeout signal twice; the second must not end the cleaning
   for p in "${CHILDREN[@]:-}"; do [ -z "$p" ] || kill "$p" 2>/dev/null || true; done
   while read -r f; do
+    # a test that runs on may have stopped it by itself
+    p=$(head -1 "$f" 2>/dev/null) || p=
+    [ -n "$p" ] || continue
     # a test may have left it frozen
-    pkill -CONT -P "$(head -1 "$f")" || true
-    kill -CONT "$(head -1 "$f")" 2>/dev/null || true
+    pkill -CONT -P "$p" || true
+    kill -CONT "$p" 2>/dev/null || true
     as_pg "$PGBIN/pg_ctl" -D "$(dirname "$f")" -m immediate -w stop >/dev/null 2>&1 || true
   done < <(find "$W" -maxdepth 6 -name postmaster.pid)
   if [ -n "${KEEP:-}" ]; then say "kept: $W"; else rm -rf "$W"; fi

@@ -116,7 +116,7 @@ run_stop(Coordinator *c)
 		coordinator_save(c);
 		coordinator_note(c, "stop", "out of replication until baton.start()");
 		coordinator_publish(c);
-		coordinator_stop_workers(c);
+		coordinator_stop_replicating(c);
 	}
 	done(c);
 }

@@ -180,6 +180,7 @@ extern void coordinator_await_worker(Coordinator *c, WorkerKind kind);
 extern void coordinator_stop_worker(Coordinator *c, WorkerKind kind);
 extern void coordinator_end_workers(Coordinator *c);
 extern void coordinator_stop_workers(Coordinator *c);
+extern void coordinator_stop_replicating(Coordinator *c);
 
 /* upkeep.c */
 extern bool coordinator_tells_sequences(Coordinator *c);

@@ -208,3 +208,15 @@ coordinator_stop_workers(Coordinator *c)
 	for (int kind = WORKER_CAPTURE; kind < WORKER_KINDS; kind++)
 		coordinator_stop_worker(c, kind);
 }
+
+/*
+ * The same with those that replicate: whoever is to be told of this change of state
+ * by baton.on_role_change still is.
+ */
+void
+coordinator_stop_replicating(Coordinator *c)
+{
+	for (int kind = WORKER_CAPTURE; kind < WORKER_KINDS; kind++)
+		if (kind != WORKER_NOTIFIER)
+			coordinator_stop_worker(c, kind);
+}
