@@ -26,8 +26,9 @@ missing() {
   bin=$(pg bindir || true)
   pgxs=$(pg pgxs || true)
   { [ -x "$bin/postgres" ] && [ -x "$bin/pgbench" ] && [ -x "$bin/pg_dump" ]; } || echo "postgresql-@N@  PostgreSQL server and its client programs"
-  { [ -n "$pgxs" ] && [ -f "$pgxs" ] && [ -f "${pgxs%/makefiles/pgxs.mk}/test/perl/PostgreSQL/Test/Cluster.pm" ]; } ||
-    echo "postgresql-server-dev-@N@  PostgreSQL's build files and test modules"
+  { [ -n "$pgxs" ] && [ -f "$pgxs" ] && [ -f "${pgxs%/makefiles/pgxs.mk}/test/perl/PostgreSQL/Test/Cluster.pm" ] &&
+    [ -f "$(pg includedir-server || true)/postgres.h" ]; } ||
+    echo "postgresql-server-dev-@N@  PostgreSQL's headers, build files and test modules"
   has_header libpq-fe.h "$(pg includedir || echo /nowhere)" || echo "libpq-dev  libpq's header"
 }
 
