@@ -15,7 +15,7 @@
  *				  prefix of the commit order either way, and small transactions
  *				  share the cost of a commit and of opening tables.
  *				- a record of any other transaction: the frame's place is noted
- *				  (transaction.c)
+ *				  (collected.c)
  *				- the COMMIT of such a transaction: its frames are read once more and
  *				  its records applied, in a local transaction of its own
  *				- ABORT, TERM, FAILOVER
@@ -62,8 +62,8 @@
 
 PGDLLEXPORT void baton_applier_main(Datum main_arg);
 
-static void
-raise_stream_error(StreamCode code, const StreamError *err)
+void
+applier_stream_error(StreamCode code, const StreamError *err)
 {
 	ereport(ERROR,
 			(errcode(code == STREAM_IO ? ERRCODE_IO_ERROR :
@@ -72,9 +72,8 @@ raise_stream_error(StreamCode code, const StreamError *err)
 					STREAM_POS_ARGS(err->pos), err->message)));
 }
 
-/* The next record; false at the end. */
-static bool
-next_record(StreamCursor *c, Record *r)
+bool
+applier_next_record(StreamCursor *c, Record *r)
 {
 	StreamError err = {0};
 	StreamCode	code = record_next(c, r, &err);
@@ -82,7 +81,7 @@ next_record(StreamCursor *c, Record *r)
 	if (code == STREAM_OK)
 		return true;
 	if (code != STREAM_END)
-		raise_stream_error(code, &err);
+		applier_stream_error(code, &err);
 	return false;
 }
 
@@ -94,7 +93,7 @@ read_commit(const Record *r)
 	StreamCode	code = record_get_commit(r, &commit, &err);
 
 	if (code != STREAM_OK)
-		raise_stream_error(code, &err);
+		applier_stream_error(code, &err);
 	return commit;
 }
 
@@ -137,7 +136,7 @@ mark_done(Applier *a, StreamPos pos, const RecordCommit *commit)
 static bool
 ends_here(StreamCursor c, uint32 xid, Record *commit)
 {
-	while (next_record(&c, commit))
+	while (applier_next_record(&c, commit))
 	{
 		if (!RECORD_HAS_XID(commit->type) || commit->xid != xid || commit->type == RECORD_ABORT ||
 			commit->type == RECORD_BEGIN)
@@ -154,7 +153,7 @@ apply_from_frame(Applier *a, StreamCursor *c)
 	Record		r;
 
 	local_next_source(&a->local);
-	while (next_record(c, &r) && r.type != RECORD_COMMIT)
+	while (applier_next_record(c, &r) && r.type != RECORD_COMMIT)
 	{
 		CHECK_FOR_INTERRUPTS();
 		local_apply(&a->local, &r);
@@ -167,7 +166,7 @@ pass_over(StreamCursor *c)
 {
 	Record		r;
 
-	while (next_record(c, &r) && r.type != RECORD_COMMIT)
+	while (applier_next_record(c, &r) && r.type != RECORD_COMMIT)
 		;
 }
 
@@ -230,7 +229,7 @@ apply_run(Applier *a)
 		RecordCommit commit;
 		StreamPos	pos = a->h.start + commits + 1;
 
-		if (!next_record(&next, &r))
+		if (!applier_next_record(&next, &r))
 			break;
 		if (r.type == RECORD_SEQUENCE && r.xid == 0)
 		{
@@ -270,142 +269,6 @@ apply_run(Applier *a)
 
 /* ---- transactions that were collected ---- */
 
-/* Apply r if it is a record of txn that counts; true: it was the COMMIT. */
-static bool
-apply_collected_record(Applier *a, OpenTransaction *txn, const Record *r)
-{
-	if (!RECORD_HAS_XID(r->type) || r->xid != txn->xid || r->type == RECORD_BEGIN ||
-		r->type == RECORD_ABORT)
-		return false;
-	if (r->type == RECORD_COMMIT)
-		return true;
-	CHECK_FOR_INTERRUPTS();
-	/* what a table is stays said, even by a subtransaction that was rolled back */
-	if (r->type == RECORD_RELATION || !open_transaction_is_aborted(txn, r->subxid))
-		local_apply(&a->local, r);
-	return false;
-}
-
-/* Add a PART; if it is the last one, *whole is the record and the result is true. */
-static bool
-put_together(Applier *a, const Record *part, Record *whole)
-{
-	StreamError err = {0};
-	StreamCode	code;
-	const char *bytes;
-	uint32		len;
-	bool		last;
-	StreamCursor c;
-
-	code = record_get_part(part, &last, &bytes, &len, &err);
-	if (code != STREAM_OK)
-		raise_stream_error(code, &err);
-	stream_buf_append(&a->record, bytes, len);
-	if (a->record.failed)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory"),
-				 errdetail("A record of the stream has more than %zu bytes.", a->record.len)));
-	if (!last)
-		return false;
-	c.p = a->record.data;
-	c.end = a->record.data + a->record.len;
-	c.failed = false;
-	return next_record(&c, whole);
-}
-
-static bool
-is_last_part(const Record *part)
-{
-	bool		last = true;
-	const char *bytes;
-	uint32		len;
-	StreamError err = {0};
-
-	if (record_get_part(part, &last, &bytes, &len, &err) != STREAM_OK)
-		raise_stream_error(STREAM_CORRUPT, &err);
-	return last;
-}
-
-/* The record being put together, if *together, does not go on.  That may happen to
- * those of other transactions, whose frames are not all read here. */
-static void
-drop_half(Applier *a, OpenTransaction *txn, bool *together)
-{
-	if (*together && a->record.len >= RECORD_HEADER_LEN + 4 &&
-		stream_load_u32(a->record.data + RECORD_HEADER_LEN) == txn->xid)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("the stream lacks the end of a record of transaction %u", txn->xid)));
-	*together = false;
-}
-
-/* One frame of a collected transaction; true: its COMMIT was met.  *together: a
- * record in PARTs is being put together. */
-static bool
-apply_collected_frame(Applier *a, OpenTransaction *txn, const FrameHeader *h,
-					  const char *records, bool skip_parts, bool *together)
-{
-	StreamCursor c = {records, records + h->raw_len, false};
-	Record		r;
-
-	while (next_record(&c, &r))
-	{
-		if (r.type == RECORD_PART)
-		{
-			Record		whole;
-
-			if (skip_parts)
-			{
-				skip_parts = !is_last_part(&r);
-				continue;
-			}
-			if (!*together)
-				stream_buf_reset(&a->record);
-			*together = true;
-			if (!put_together(a, &r, &whole))
-				continue;
-			*together = false;
-			r = whole;
-		}
-		else if (r.type != RECORD_MEMBERSHIP)
-		{
-			/* an ABORT ended what the frame began in */
-			skip_parts = false;
-			drop_half(a, txn, together);
-		}
-		if (apply_collected_record(a, txn, &r))
-			return true;
-	}
-	return false;
-}
-
-/* Read the transaction's frames again, and apply its records. */
-static void
-apply_collected(Applier *a, OpenTransaction *txn)
-{
-	bool		together = false;
-	StreamPos	expected = 0;
-
-	local_next_source(&a->local);
-	for (int i = 0; i < txn->n_frames; i++)
-	{
-		TransactionFrame *f = &txn->frames[i];
-		FrameHeader h;
-		const char *records;
-		StreamError err = {0};
-		StreamCode	code = stream_read(&a->again, f->start, frame_end(&a->h), &h, &records, &err);
-
-		if (code != STREAM_OK)
-			raise_stream_error(code, &err);
-		if (f->start != expected)
-			drop_half(a, txn, &together);
-		if (apply_collected_frame(a, txn, &h, records, f->mid_record && !together, &together))
-			break;
-		expected = frame_end(&h);
-	}
-}
-
 static void
 commit_collected(Applier *a, const Record *r)
 {
@@ -426,7 +289,7 @@ commit_collected(Applier *a, const Record *r)
 					 errmsg("the stream log does not hold the beginning of transaction %u", r->xid),
 					 errhint("This node needs a new initial copy.")));
 		local_begin(&a->local);
-		apply_collected(a, txn);
+		collected_apply(a, txn);
 		rows = a->local.rows;
 		local_commit(&a->local, pos, commit.commit_time);
 		n = 1;
@@ -440,92 +303,6 @@ commit_collected(Applier *a, const Record *r)
 }
 
 /* ---- records that are no transaction's, or not yet applied ---- */
-
-/* Note where a record lies; BEGIN makes its transaction one that is known from the start. */
-static void
-note(Applier *a, const Record *r)
-{
-	TransactionFrame frame = {a->h.start, a->mid_record};
-	OpenTransaction *txn;
-
-	if (r->xid == 0)
-		return;					/* a message that is no transaction's */
-	if (r->type == RECORD_BEGIN)
-		open_transactions_remove(a->open, r->xid);
-	txn = open_transactions_note(a->open, r->xid, frame);
-	if (r->type == RECORD_BEGIN)
-		txn->complete = true;
-}
-
-static void
-take_abort(Applier *a, const Record *r)
-{
-	OpenTransaction *txn;
-
-	if (r->xid == 0)
-		open_transactions_clear(a->open);
-	else if (r->xid == r->subxid)
-		open_transactions_remove(a->open, r->xid);
-	else if ((txn = open_transactions_find(a->open, r->xid)) != NULL)
-		open_transaction_abort_sub(a->open, txn, r->subxid);
-}
-
-/* Frame `frame` holds PARTs of a record whose head is known. */
-static void
-note_part(Applier *a, TransactionFrame frame)
-{
-	uint32		xid = stream_load_u32(a->part.head + RECORD_HEADER_LEN);
-
-	if (xid != 0)
-		open_transactions_note(a->open, xid, frame);
-}
-
-/*
- * Note the frames of a record in PARTs, those without a piece of it between them
- * too: once enough is seen to know whose it is.
- */
-static void
-add_part_frame(Applier *a, const char *bytes, uint32 len)
-{
-	PartState  *part = &a->part;
-	TransactionFrame frame = {a->h.start, a->mid_record};
-
-	if (part->len >= sizeof(part->head))
-	{
-		note_part(a, frame);
-		return;
-	}
-	if (part->n_frames == lengthof(part->frames))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("the stream has a record in too many pieces at " STREAM_POS_FORMAT,
-						STREAM_POS_ARGS(a->h.start))));
-	memcpy(part->head + part->len, bytes, Min(len, sizeof(part->head) - part->len));
-	part->frames[part->n_frames++] = frame;
-	part->len += len;
-	for (int i = 0; part->len >= sizeof(part->head) && i < part->n_frames; i++)
-		note_part(a, part->frames[i]);
-}
-
-static void
-take_part(Applier *a, const Record *r)
-{
-	PartState  *part = &a->part;
-	StreamError err = {0};
-	const char *bytes;
-	uint32		len;
-	bool		last;
-
-	if (record_get_part(r, &last, &bytes, &len, &err) != STREAM_OK)
-		raise_stream_error(STREAM_CORRUPT, &err);
-	if (part->skipping)
-		return;
-	if (!part->open)
-		part->len = part->n_frames = 0;
-	part->open = !last;
-	if (len > 0)
-		add_part_frame(a, bytes, len);
-}
 
 /*
  * Does the own reign begin that was not handed over?  Then the predecessor may have
@@ -558,7 +335,7 @@ take_term(Applier *a, const Record *r)
 	StreamCode	code = record_get_term(r, &term, &err);
 
 	if (code != STREAM_OK)
-		raise_stream_error(code, &err);
+		applier_stream_error(code, &err);
 	open_transactions_clear(a->open);
 	memset(&a->part, 0, sizeof(a->part));
 	applier_withdraw_failover(a, term.term);
@@ -574,7 +351,7 @@ take_failover(Applier *a, const Record *r)
 	StreamCode	code = record_get_failover(r, &failover, &err);
 
 	if (code != STREAM_OK)
-		raise_stream_error(code, &err);
+		applier_stream_error(code, &err);
 	if (failover.target == a->node->self && a->h.start >= a->heed_from)
 		applier_publish_failover(a, &failover);
 }
@@ -596,7 +373,7 @@ take_membership(Applier *a, const Record *r)
 	node_offer_membership(a->node, m);
 	pfree(m);
 	if (a->part.open)
-		add_part_frame(a, "", 0);
+		collected_add_part_frame(a, "", 0);
 }
 
 static void
@@ -612,10 +389,10 @@ take_record(Applier *a, const Record *r)
 			commit_collected(a, r);
 			break;
 		case RECORD_ABORT:
-			take_abort(a, r);
+			collected_abort(a, r);
 			break;
 		case RECORD_PART:
-			take_part(a, r);
+			collected_part(a, r);
 			break;
 		case RECORD_TERM:
 			take_term(a, r);
@@ -627,7 +404,7 @@ take_record(Applier *a, const Record *r)
 			take_membership(a, r);
 			break;
 		default:
-			note(a, r);
+			collected_note(a, r);
 			break;
 	}
 }
@@ -645,11 +422,11 @@ doubt(Applier *a, StreamCode code, StreamError *err)
 
 	a->records = NULL;
 	if (code == STREAM_IO || code == STREAM_NOMEM || !a->prev_known)
-		raise_stream_error(code, err);
+		applier_stream_error(code, err);
 	a->positioned = false;
 	a->doubted = again ? 0 : a->at.frame;
 	if (again)
-		raise_stream_error(code, err);
+		applier_stream_error(code, err);
 	return false;
 }
 
@@ -706,7 +483,7 @@ process_frame(Applier *a)
 		Record		r;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!next_record(&c, &r))
+		if (!applier_next_record(&c, &r))
 			break;
 		if ((r.type == RECORD_BEGIN || (r.type == RECORD_SEQUENCE && r.xid == 0)) && apply_run(a))
 		{

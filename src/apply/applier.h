@@ -71,6 +71,23 @@ typedef struct Applier
 
 /* Settings under which transactions of the stream are carried out. */
 extern void apply_set_session(void);
+/* Raise what reading the stream has met, as an error of its place. */
+extern void applier_stream_error(StreamCode code, const StreamError *err) pg_attribute_noreturn();
+/* The next record; false at the end. */
+extern bool applier_next_record(StreamCursor *c, Record *r);
+
+/* ---- collected.c ---- */
+
+/* Note where a record lies; BEGIN makes its transaction one that is known from the start. */
+extern void collected_note(Applier *a, const Record *r);
+/* ABORT: of all transactions, of one, or of a subtransaction. */
+extern void collected_abort(Applier *a, const Record *r);
+/* A PART: note the frame for the transaction whose record it is a piece of. */
+extern void collected_part(Applier *a, const Record *r);
+/* The frame lies among those of a record in PARTs; bytes: the piece that it has of it. */
+extern void collected_add_part_frame(Applier *a, const char *bytes, uint32 len);
+/* Read the transaction's frames again, and apply its records. */
+extern void collected_apply(Applier *a, OpenTransaction *txn);
 
 /* ---- position.c ---- */
 

@@ -6,6 +6,7 @@
  *   position.c       where in the log the applier begins
  *   publish.c        what the rest of the node sees: progress and errors
  *   transaction.c    transactions of the stream that have not ended yet
+ *   collected.c      those that span frames: noting their frames, reading them again
  *   local.c          the local transaction: begin, dispatch, commit, abort
  *   relation_map.c   tables of the source, and what they are here
  *   open_relation.c  tables held open for the local transaction
