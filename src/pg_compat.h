@@ -95,6 +95,15 @@
 	ExecuteTruncateGuts(rels, relids, logged, behavior, restart)
 #endif
 
+/* The primary key's index, if it can be a replica identity; after RelationGetIndexList(). */
+#if PG_VERSION_NUM >= 180000
+#define baton_primary_key_index(rel)	RelationGetPrimaryKeyIndex(rel, false)
+#elif PG_VERSION_NUM >= 170000
+#define baton_primary_key_index(rel)	((rel)->rd_ispkdeferrable ? InvalidOid : (rel)->rd_pkindex)
+#else
+#define baton_primary_key_index(rel)	((rel)->rd_pkindex)
+#endif
+
 /* All functions of a name. */
 #if PG_VERSION_NUM >= 140000
 #define baton_functions_named(name) \

@@ -15,3 +15,7 @@ CREATE TABLE baton.events (
     detail text NOT NULL
 );
 COMMENT ON TABLE baton.events IS 'what has happened to this node, newest last';
+
+-- Tables that have got REPLICA IDENTITY FULL from baton, by OID, to be taken back when
+-- they get a primary key.  Local: written by baton alone on every node.
+CREATE TABLE baton.full_identity (relation oid PRIMARY KEY);

@@ -34,10 +34,15 @@ static void
 give_full_identity(PGconn *conn, const char *table)
 {
 	char		err[BATON_ERROR_LEN];
-	PGresult   *res = local_exec(conn, psprintf("ALTER TABLE %s REPLICA IDENTITY FULL", table),
+	char	   *literal = PQescapeLiteral(conn, table, strlen(table));
+	PGresult   *res = local_exec(conn, psprintf("ALTER TABLE %s REPLICA IDENTITY FULL; "
+												"INSERT INTO baton.full_identity "
+												"VALUES (%s::pg_catalog.regclass) ON CONFLICT DO NOTHING",
+												table, literal ? literal : "NULL"),
 								 LOCK_MS, err, sizeof(err));
 	bool		ok = res != NULL && PQresultStatus(res) == PGRES_COMMAND_OK;
 
+	PQfreemem(literal);
 	PQclear(res);
 	if (!ok)
 		ereport(ERROR,

@@ -14,6 +14,7 @@
 #include "access/parallel.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "capture/identity_mark.h"
 #include "catalog/heap.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_inherits.h"
@@ -297,6 +298,8 @@ run(RawStmt *raw, const char *text, const RecordDdl *ddl)
 	empty_rewritten(&rewritten);
 	if (ddl->flags & RECORD_DDL_NO_DATA)
 		mark_filled(query->utilityStmt);
+	if (ddl->flags & RECORD_DDL_BY_BATON && IsA(query->utilityStmt, AlterTableStmt))
+		identity_mark(RangeVarGetRelid(((AlterTableStmt *) query->utilityStmt)->relation, NoLock, false));
 	CommandCounterIncrement();
 }
 

@@ -7,6 +7,7 @@
 #include "baton.h"
 
 #include "nodes/params.h"
+#include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
 
 /* The message that a command is in WAL: ddl_key; u32 subxid; a DDL record's body. */
@@ -36,6 +37,8 @@ extern void ddl_log(NodeShared *node, const char *text, uint8 flags);
 extern void replica_identity_install_hooks(void);
 /* A command is over: tables that it leaves without a key get REPLICA IDENTITY FULL. */
 extern void replica_identity_check(NodeShared *node);
+/* ALTER TABLE has run, on a primary or as the stream says: does it set a replica identity? */
+extern void replica_identity_command(AlterTableStmt *stmt);
 
 /* ddl_classify.c: fills in *command, DDL_NOT for what does not travel. */
 extern void ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params,

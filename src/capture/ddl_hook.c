@@ -132,6 +132,7 @@ ddl_process_utility(PlannedStmt *stmt, const char *query, bool read_only_tree,
 	NodeShared *node = node_of_command(context);
 	DdlCommand	command = {0};
 	DdlDetach	detach;
+	bool		alters = IsA(stmt->utilityStmt, AlterTableStmt);
 
 	if (node != NULL)
 		ddl_classify(stmt, query, params, &command);
@@ -140,6 +141,8 @@ ddl_process_utility(PlannedStmt *stmt, const char *query, bool read_only_tree,
 	else if (command.when == DDL_AFTER)
 		ddl_detach_before(stmt->utilityStmt, &detach);
 	next(stmt, query, read_only_tree, context, params, env, dest, completion);
+	if (alters)
+		replica_identity_command((AlterTableStmt *) stmt->utilityStmt);
 	if (command.when == DDL_AFTER)
 	{
 		ddl_log(node, command.text, command.flags | RECORD_DDL_ALONE);

@@ -1,23 +1,28 @@
 /*
- * replica_identity.c - tables without a usable key get REPLICA IDENTITY FULL.
+ * replica_identity.c - tables without a usable key get REPLICA IDENTITY FULL, until
+ * they have one.
  *
  * A changed row must be found on the replicas, so the stream has to say which one it
- * was.  Every table that comes into being, or loses its key, is looked at when the
- * command is over: also those that the command, or an extension's script, makes in
+ * was.  Every table that comes into being, loses its key or gets one is looked at when
+ * the command is over: also those that the command, or an extension's script, makes in
  * its course.
+ *
+ * What was set here is taken back when the table gets a primary key; what a user has
+ * set is left alone.  identity_mark.c remembers which is which.
  */
 #include "capture/ddl.h"
 
 #include "access/genam.h"
 #include "access/relation.h"
 #include "access/xact.h"
+#include "capture/identity_mark.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_constraint.h"
 #include "commands/tablecmds.h"
 #include "nodes/makefuncs.h"
+#include "stream/record.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -26,7 +31,7 @@
 
 static object_access_hook_type prev_object_access = NULL;
 
-/* Tables to look at, of this transaction. */
+/* Tables and indexes to look at, of this transaction. */
 static List *touched = NIL;
 
 static void
@@ -42,6 +47,17 @@ touch(Oid relid)
 }
 
 static void
+note_drop(Oid relid)
+{
+	char		kind = get_rel_relkind(relid);
+
+	if (kind == RELKIND_INDEX)
+		touch(IndexGetRelation(relid, true));
+	else if (kind == RELKIND_RELATION)
+		identity_unmark(relid);
+}
+
+static void
 note_object(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void *arg)
 {
 	if (prev_object_access)
@@ -50,8 +66,8 @@ note_object(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, vo
 		return;
 	if (access == OAT_POST_CREATE || access == OAT_POST_ALTER)
 		touch(object_id);
-	else if (access == OAT_DROP && get_rel_relkind(object_id) == RELKIND_INDEX)
-		touch(IndexGetRelation(object_id, true));
+	else if (access == OAT_DROP)
+		note_drop(object_id);
 }
 
 /* A list of another transaction is gone with its memory. */
@@ -61,57 +77,132 @@ forget(XactEvent event, void *arg)
 	touched = NIL;
 }
 
-static bool
-lacks_identity(Relation rel)
+void
+replica_identity_command(AlterTableStmt *stmt)
 {
-	return rel->rd_rel->relkind == RELKIND_RELATION &&
-		rel->rd_rel->relpersistence == RELPERSISTENCE_PERMANENT &&
-		rel->rd_rel->relreplident != REPLICA_IDENTITY_FULL &&
-		!OidIsValid(RelationGetReplicaIndex(rel));
+	Oid			relid;
+	ListCell   *lc;
+
+	if (node_mine() == NULL)
+		return;
+	relid = RangeVarGetRelid(stmt->relation, NoLock, true);
+	touch(relid);
+	foreach(lc, stmt->cmds)
+		if (((AlterTableCmd *) lfirst(lc))->subtype == AT_ReplicaIdentity && OidIsValid(relid))
+			identity_unmark(relid);
+}
+
+/* The replica identity that the table is to get, or 0: it may keep its own. */
+static char
+wanted_identity(Relation rel)
+{
+	bool		key;
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION ||
+		rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT ||
+		OidIsValid(RelationGetReplicaIndex(rel)))
+		return 0;
+	list_free(RelationGetIndexList(rel));
+	key = OidIsValid(baton_primary_key_index(rel));
+	if (rel->rd_rel->relreplident == REPLICA_IDENTITY_FULL)
+		return key && identity_is_marked(RelationGetRelid(rel)) ? REPLICA_IDENTITY_DEFAULT : 0;
+	return key ? REPLICA_IDENTITY_DEFAULT : REPLICA_IDENTITY_FULL;
+}
+
+/* ALTER TABLE ... REPLICA IDENTITY, here and in the stream. */
+static void
+set_identity(NodeShared *node, Oid relid, const char *name, char type)
+{
+	AlterTableCmd *cmd = makeNode(AlterTableCmd);
+	ReplicaIdentityStmt *identity = makeNode(ReplicaIdentityStmt);
+	bool		full = type == REPLICA_IDENTITY_FULL;
+
+	identity->identity_type = type;
+	cmd->subtype = AT_ReplicaIdentity;
+	cmd->def = (Node *) identity;
+	ddl_log(node, psprintf("ALTER TABLE ONLY %s REPLICA IDENTITY %s", name, full ? "FULL" : "DEFAULT"),
+			full ? RECORD_DDL_BY_BATON : 0);
+	AlterTableInternal(relid, list_make1(cmd), false);
+	if (full)
+		identity_mark(relid);
+	else
+		identity_unmark(relid);
+	CommandCounterIncrement();
 }
 
 static void
 make_full(NodeShared *node, Oid relid, const char *name)
 {
-	AlterTableCmd *cmd = makeNode(AlterTableCmd);
-	ReplicaIdentityStmt *identity = makeNode(ReplicaIdentityStmt);
-
-	identity->identity_type = REPLICA_IDENTITY_FULL;
-	cmd->subtype = AT_ReplicaIdentity;
-	cmd->def = (Node *) identity;
-	ddl_log(node, psprintf("ALTER TABLE ONLY %s REPLICA IDENTITY FULL", name), 0);
-	AlterTableInternal(relid, list_make1(cmd), false);
-	CommandCounterIncrement();
+	set_identity(node, relid, name, REPLICA_IDENTITY_FULL);
 	ereport(NOTICE,
 			(errmsg("table %s has no primary key: its replica identity is FULL", name),
 			 errdetail("Otherwise its changed rows could not be found on the replicas.")));
 }
 
+/* was: a table whose key has come needs no word, one that was to have none does. */
+static void
+make_default(NodeShared *node, Oid relid, const char *name, char was)
+{
+	set_identity(node, relid, name, REPLICA_IDENTITY_DEFAULT);
+	if (was != REPLICA_IDENTITY_FULL)
+		ereport(NOTICE,
+				(errmsg("the replica identity of table %s is its primary key", name),
+				 errdetail("Otherwise its changed rows could not be found on the replicas.")));
+}
+
+static void
+check_table(NodeShared *node, Oid relid)
+{
+	Relation	rel = try_relation_open(relid, AccessShareLock);
+	char	   *schema;
+	char	   *name;
+	char		was;
+	char		wanted;
+
+	if (rel == NULL)
+		return;
+	schema = get_namespace_name(RelationGetNamespace(rel));
+	name = quote_qualified_identifier(schema, RelationGetRelationName(rel));
+	was = rel->rd_rel->relreplident;
+	wanted = strcmp(schema, "baton") == 0 ? 0 : wanted_identity(rel);
+	relation_close(rel, AccessShareLock);
+	if (wanted == REPLICA_IDENTITY_FULL)
+		make_full(node, relid, name);
+	else if (wanted == REPLICA_IDENTITY_DEFAULT)
+		make_default(node, relid, name, was);
+}
+
+/* The tables among `objects`, and those that the indexes among them belong to. */
+static List *
+tables_of(List *objects)
+{
+	List	   *tables = NIL;
+	ListCell   *lc;
+
+	foreach(lc, objects)
+	{
+		Oid			relid = lfirst_oid(lc);
+
+		if (get_rel_relkind(relid) == RELKIND_INDEX)
+			relid = IndexGetRelation(relid, true);
+		if (OidIsValid(relid))
+			tables = list_append_unique_oid(tables, relid);
+	}
+	return tables;
+}
+
 void
 replica_identity_check(NodeShared *node)
 {
-	List	   *tables = touched;
+	List	   *objects = touched;
 	ListCell   *lc;
 
 	touched = NIL;
-	if (tables == NIL)
+	if (objects == NIL)
 		return;
 	CommandCounterIncrement();
-	foreach(lc, tables)
-	{
-		Relation	rel = try_relation_open(lfirst_oid(lc), AccessShareLock);
-		char	   *name = NULL;
-		char	   *schema;
-
-		if (rel == NULL)
-			continue;
-		schema = get_namespace_name(RelationGetNamespace(rel));
-		if (lacks_identity(rel) && strcmp(schema, "baton") != 0)
-			name = quote_qualified_identifier(schema, RelationGetRelationName(rel));
-		relation_close(rel, AccessShareLock);
-		if (name != NULL)
-			make_full(node, lfirst_oid(lc), name);
-	}
+	foreach(lc, tables_of(objects))
+		check_table(node, lfirst_oid(lc));
 	touched = NIL;
 }
 

@@ -128,6 +128,13 @@ extern void copy_source_covered(CopyContext *ctx);
 
 extern void copy_take_snapshot(CopyContext *ctx);
 
+/* ---- copy_identity.c ---- */
+
+/* The tables that have got REPLICA IDENTITY FULL from baton: read at the source, under
+ * the copy's snapshot, and written down here when they are restored. */
+extern CopyRows *copy_identity_read(CopyContext *ctx);
+extern void copy_identity_write(CopyContext *ctx, const CopyRows *rows);
+
 /* ---- copy_roles.c ---- */
 
 extern void copy_roles(CopyContext *ctx);

@@ -166,8 +166,8 @@ clean_up(CopyContext *ctx)
 		copy_scratch_empty(ctx);
 }
 
-/* From the primary into copy/. */
-static void
+/* From the primary into copy/; returns whose replica identities baton has set. */
+static CopyRows *
 fetch(CopyContext *ctx)
 {
 	copy_source_connect(ctx);
@@ -185,6 +185,7 @@ fetch(CopyContext *ctx)
 	copy_service_write(ctx);
 	copy_progress_write(ctx);
 	copy_dump(ctx);
+	return copy_identity_read(ctx);
 }
 
 static void
@@ -245,6 +246,8 @@ join_arbiter(CopyContext *ctx)
 static void
 attempt(CopyContext *ctx)
 {
+	CopyRows   *identities;
+
 	copy_progress_begin(ctx);
 	set_token(ctx);
 	connect_local(ctx);
@@ -257,13 +260,14 @@ attempt(CopyContext *ctx)
 		return;
 	}
 
-	fetch(ctx);
+	identities = fetch(ctx);
 	copy_source_release(ctx);
 
 	if (ctx->replaces)
 		copy_replace(ctx);
 	else
 		copy_restore(ctx);
+	copy_identity_write(ctx, identities);
 	copy_progress_phase(ctx, "analyzing");
 	copy_query(ctx->local, 0, "ANALYZE");
 	copy_progress_phase(ctx, "waiting for the stream");
