@@ -242,7 +242,8 @@ apply_run(Applier *a)
 		commit = read_commit(&r);
 		if (pos > a->done && applier_fill_is_due(a, a->h.term, &commit))
 		{
-			if (commits > a->at.commits)
+			/* what is before it is committed first */
+			if (commits > a->at.commits || a->local.started)
 				break;
 			applier_fill(a);
 		}

@@ -400,8 +400,11 @@ plugin_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	}
 	if (put_sequence(plugin, txn, transactional, prefix, size, message, message_lsn))
 	{
-		/* nobody waits for it but commits that come behind */
-		write_if_much(ctx);
+		/* a keepalive that says more than this must not come before it */
+		if (transactional)
+			write_if_much(ctx);
+		else
+			write_collected(ctx, false);
 		return;
 	}
 	if (transactional)

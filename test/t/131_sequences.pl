@@ -74,4 +74,23 @@ $last->run(sprintf q(select baton.failover('%s', after => 'rejoin')), $others[0]
 $others[0]->wait_state('primary');
 is($others[0]->run(q(select nextval('plain'))), $expected[0], 'a planned failover leaves out no value');
 
+# ---- a state that nothing is written behind ----
+
+my $primary = $others[0];
+$primary->run(q(select nextval('plain')));
+my $state = $primary->run('select last_value, log_cnt from plain');
+ok(eventually(sub { $last->run('select last_value, log_cnt from plain') eq $state }, 30),
+	'an exact state arrives by itself, and waits for no commit');
+
+# ---- a node that joins while values are drawn ----
+
+my $load = IPC::Run::start([ 'pgbench', '-n', '-c', 4, '-T', 60, '-D', 'round=99', '-f', $drawn, $primary->connstr($BatonCluster::DB) ],
+	'<', \undef, '>', \my $out, '2>', \my $err);
+my $joined = BatonCluster->node('n4', conf => 'baton.heartbeat_interval = 100ms');
+$joined->join_group($primary);
+$load->signal('TERM');
+$load->finish;
+caught_up($primary, $joined);
+same_dump($primary, $joined, 'one that joins under load is equal');
+
 done_testing;
