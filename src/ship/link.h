@@ -86,8 +86,13 @@ typedef struct Call
 } Call;
 
 #define LINK_MAX_CALLS		64	/* power of two */
-/* Small batches beyond this many wait and grow into one: each costs an fsync. */
-#define LINK_SMALL_CALLS	4
+/* Small batches beyond this many wait for an answer and grow into one, for each costs
+ * an fsync; but not where answers take longer than LINK_NEAR_MS, up to so many. */
+#define LINK_SMALL_CALLS	2
+#define LINK_NEAR_MS		2
+#define LINK_FAR_CALLS		16
+/* So many calls under way are sign of life enough. */
+#define LINK_BEAT_CALLS		4
 #define LINK_LARGE_BATCH	(256 * 1024)
 #define LINK_BATCH			FRAME_MAX_LEN
 #define LINK_IDLE_MS		10000

@@ -5,8 +5,8 @@
  * Frames are read from this node's own log, as they lie there: sealed once,
  * compressed once, never opened here.  What several replicas need at the same
  * time the page cache holds.  Each call carries all frames that are there, up to
- * 1 MB, and costs the replica one fsync; so a few small calls may be under way,
- * and what is flushed meanwhile waits and goes out as one.  At most
+ * 1 MB, and costs the replica one fsync; so two small calls may be under way (more if
+ * the replica is far away), and what comes meanwhile waits and goes out as one.  At most
  * baton.ship_window is under way: a replica that does not answer costs that much
  * memory and no time of anybody's.
  */
@@ -24,6 +24,12 @@ static Call *
 link_oldest_call(Link *link)
 {
 	return &link->calls[link->first_call];
+}
+
+static Call *
+link_newest_call(Link *link)
+{
+	return &link->calls[(link->first_call + link->n_calls - 1) % LINK_MAX_CALLS];
 }
 
 /* Note a call that was put into the pipeline. */
@@ -213,9 +219,27 @@ link_send_append(Link *link, StreamPos end)
 	return true;
 }
 
+/*
+ * May another small batch follow those under way?  The replica's next flush is to find
+ * one waiting, lest its disk is idle; more would only be more flushes.
+ */
+static bool
+link_may_follow(Link *link)
+{
+	uint64		due;
+
+	if (link->n_calls < LINK_SMALL_CALLS)
+		return true;
+	if (link->n_calls >= LINK_FAR_CALLS)
+		return false;
+	due = link_newest_call(link)->sent_at + LINK_NEAR_MS;
+	link_due(link, due);
+	return link->ship->view.now >= due;
+}
+
 /* Is there room for another append of what is flushed and not sent? */
 static bool
-link_may_append(const Link *link)
+link_may_append(Link *link)
 {
 	StreamPos	flushed = link->ship->view.tail.flushed;
 
@@ -225,7 +249,7 @@ link_may_append(const Link *link)
 		link->bytes_under_way + Min(flushed - link->sent, LINK_BATCH) >
 		(size_t) baton_ship_window * 1024)
 		return false;
-	return link->n_calls < LINK_SMALL_CALLS || flushed - link->sent >= LINK_LARGE_BATCH;
+	return flushed - link->sent >= LINK_LARGE_BATCH || link_may_follow(link);
 }
 
 static bool
@@ -250,7 +274,7 @@ link_send_frames(Link *link)
 	{
 		link->beat_at = (view->now / baton_heartbeat_interval + 1) * baton_heartbeat_interval;
 		stream_buf_reset(&link->batch);
-		if (link->n_calls < LINK_SMALL_CALLS && !link_send_append(link, 0))
+		if (link->n_calls < LINK_BEAT_CALLS && !link_send_append(link, 0))
 			return false;
 	}
 	link_due(link, link->beat_at);

@@ -12,7 +12,7 @@
 #include "port/pg_crc32c.h"
 
 /* Below this deflate costs more than it saves. */
-#define COMPRESS_MIN_LEN	512
+#define COMPRESS_MIN_LEN	2048
 
 /* Negative: raw deflate, with the largest window. */
 #define WINDOW_BITS			(-MAX_WBITS)

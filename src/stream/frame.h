@@ -81,8 +81,9 @@ extern void frame_codec_free(FrameCodec *codec);
  * prev_start, prev_term, source_lsn, n_commits) and append header and payload
  * to out.
  *
- * level: zlib level 1..9, or 0 not to compress.  Payloads under 512 bytes are
- * never compressed, nor those that do not get at least an eighth smaller.
+ * level: zlib level 1..9, or 0 not to compress.  Payloads under 2048 bytes are
+ * never compressed: a commit that waits would wait for it, and what is flushed are
+ * whole pages anyway.  Nor are those that do not get at least an eighth smaller.
  */
 extern StreamCode frame_seal(FrameCodec *codec, FrameHeader *h,
 							 const char *records, uint32 raw_len, int level,

@@ -85,7 +85,7 @@ round_trip(FrameCodec *codec, const char *records, uint32 len, int level, bool c
 static void
 round_trips(void)
 {
-	static const uint32 lengths[] = {1, 2, 511, 512, 513, 8192, 65536, 1000003, FRAME_MAX_RAW};
+	static const uint32 lengths[] = {1, 2, 2047, 2048, 2049, 8192, 65536, 1000003, FRAME_MAX_RAW};
 	char	   *records = malloc(FRAME_MAX_RAW);
 	FrameCodec	codec = {0};
 
@@ -96,7 +96,7 @@ round_trips(void)
 
 		fill_text(records, len);
 		for (int level = 0; level <= 9; level += 3)
-			round_trip(&codec, records, len, level, level > 0 && len >= 512);
+			round_trip(&codec, records, len, level, level > 0 && len >= 2048);
 		fill_random(records, len);
 		round_trip(&codec, records, len, 1, false);
 		round_trip(&codec, records, len, 6, false);
