@@ -161,6 +161,29 @@
 	(((volatile WalSndCtlData *) WalSndCtl)->sync_standbys_defined)
 #endif
 
+/* Sessions that wait in their commit: the first at a level, NULL if none does. */
+#include "storage/proc.h"
+static inline PGPROC *
+baton_syncrep_first(int mode)
+{
+#if PG_VERSION_NUM >= 160000
+	dlist_head *queue = &WalSndCtl->SyncRepQueue[mode];
+
+	return dlist_is_empty(queue) ? NULL : dlist_head_element(PGPROC, syncRepLinks, queue);
+#else
+	SHM_QUEUE  *queue = &WalSndCtl->SyncRepQueue[mode];
+
+	return (PGPROC *) SHMQueueNext(queue, queue, offsetof(PGPROC, syncRepLinks));
+#endif
+}
+
+/* Take a session out of that queue. */
+#if PG_VERSION_NUM >= 160000
+#define baton_syncrep_remove(proc)	dlist_delete_thoroughly(&(proc)->syncRepLinks)
+#else
+#define baton_syncrep_remove(proc)	SHMQueueDelete(&(proc)->syncRepLinks)
+#endif
+
 /* The locale of a database whose provider is not libc. */
 #if PG_VERSION_NUM >= 170000
 #define BATON_DATABASE_LOCALE	Anum_pg_database_datlocale

@@ -57,6 +57,7 @@ node_slot_init(NodeShared *node, int tranche)
 	LWLockInitialize(&node->state_lock, tranche);
 	LWLockInitialize(&node->log_lock, tranche);
 	LWLockInitialize(&node->peer_lock, tranche);
+	LWLockInitialize(&node->ack_lock, tranche);
 	LWLockInitialize(&node->command_lock, tranche);
 	ConditionVariableInit(&node->state_cv);
 	ConditionVariableInit(&node->gate_cv);

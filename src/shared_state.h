@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 
+#include "capture/ack_map.h"
 #include "control/control.h"
 #include "access/xlogdefs.h"
 #include "copy/copy_shared.h"
@@ -389,7 +390,11 @@ typedef struct NodeShared
 	StreamPos	ack_apply;
 	uint64		ack_version;	/* the membership that they are counted by */
 
-	/* ---- acknowledged own commits: capture writes, spinlock ----
+	/* ---- from the one to the other: capture and shipper, ack_lock ---- */
+	LWLock		ack_lock;
+	Acked		acked;
+
+	/* ---- acknowledged own commits: capture and shipper write, ack_lock and spinlock ----
 	 * WAL positions: what the group's ack_policy asks for is met for own commits that
 	 * end at or before them. */
 	XLogRecPtr	acked_write;

@@ -38,4 +38,23 @@ extern void ack_map_note(AckMap *map, StreamPos pos, uint64 lsn);
  */
 extern uint64 ack_map_take(AckMap *map, StreamPos pos);
 
+/* What sessions may wait for; each level is taken out of its map at its own pace. */
+typedef enum AckedLevel
+{
+	ACKED_WRITE,
+	ACKED_FLUSH,
+	ACKED_APPLY,
+	ACKED_LEVELS
+} AckedLevel;
+
+/* NodeShared.acked, see acked.c */
+typedef struct Acked
+{
+	uint64		term;			/* the reign that this is about; 0: the node does not lead */
+	uint64		captured;		/* own commits up to there are flushed in the log, or have no
+								 * place in it */
+	AckMap		map[ACKED_LEVELS];
+	uint64		lsn[ACKED_LEVELS];	/* own commits up to there are acknowledged */
+} Acked;
+
 #endif							/* BATON_ACK_MAP_H */

@@ -1,37 +1,34 @@
 /*
- * acked.h - how far own commits are acknowledged, for capture to answer with.
+ * acked.h - how far own commits are acknowledged: from what the shipper counts in the
+ * stream to what sessions wait for in WAL.
  */
 #ifndef BATON_ACKED_H
 #define BATON_ACKED_H
 
 #include "baton.h"
 
-#include "capture/ack_map.h"
 #include "capture/capture_link.h"
 
-/* One map for each level: each is taken out of at its own pace. */
-typedef struct Acked
-{
-	AckMap		write;
-	AckMap		flush;
-	AckMap		apply;
-	LinkStatus	status;			/* own commits that are acknowledged */
-} Acked;
+/*
+ * Capture: a conversation, or the reign `term` (0: this node does not lead), begins.
+ * Own commits up to lsn lie in the log before pos, or were filtered out.
+ */
+extern void acked_begin(NodeShared *node, uint64 term, StreamPos pos, XLogRecPtr lsn);
 
 /*
- * A conversation, or a reign, begins: own commits up to lsn lie in the log before
- * pos, or were filtered out.
+ * Capture: own commits up to lsn are flushed in the log, or have no place in it.
+ * pos: the log was flushed up to there, with all of them in it; 0: it was not.
  */
-extern void acked_begin(Acked *a, StreamPos pos, XLogRecPtr lsn);
-/* The log was flushed up to pos, with own commits up to lsn in it. */
-extern void acked_note(Acked *a, StreamPos pos, XLogRecPtr lsn);
+extern void acked_note(NodeShared *node, StreamPos pos, XLogRecPtr lsn);
 
 /*
- * Look what the group has acknowledged in `term` (0: this node does not lead) and
- * publish it in NodeShared.  captured: own commits up to there are flushed in the
- * log.  *out is what the walsender may be told.
+ * Capture and shipper: look what the group has acknowledged, publish it in NodeShared,
+ * and let the sessions go that wait for no more.  False if only the walsender can let
+ * them go: capture is to tell it.
  */
-extern void acked_follow(Acked *a, NodeShared *node, uint64 term, XLogRecPtr captured,
-						 LinkStatus *out);
+extern bool acked_follow(NodeShared *node);
+
+/* What the walsender may be told. */
+extern void acked_status(NodeShared *node, LinkStatus *out);
 
 #endif							/* BATON_ACKED_H */

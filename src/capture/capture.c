@@ -15,14 +15,14 @@
  * and then from the start.
  *
  * A commit of 100 bytes: the walsender, woken by the WAL flush, sends BEGIN,
- * RELATION, INSERT, COMMIT in one message.  The socket has no more, so the frame is
- * sealed, appended and flushed; captured_lsn becomes the commit's end, which frees
+ * RELATION, INSERT, COMMIT in one message, the commits that were flushed with it, and
+ * a keepalive.  So the frame is sealed, appended and flushed; captured_lsn becomes the commit's end, which frees
  * whoever waits for it, and the walsender hears it.
  *
  * The same under an ack policy: flushing it wakes the shipper, and nothing is said
- * yet.  The shipper sends the frame, counts the answers, and sets our latch; the
- * walsender hears how far that is (acked.c) and frees the sessions that wait in
- * their commit.  Nothing is paced then.
+ * yet.  The shipper sends the frame, counts the answers, and lets the sessions go that
+ * wait in their commit (acked.c); the walsender hears of it a little later.  Nothing is
+ * paced then.
  *
  * A bulk load of 1 GB: chunks of it come while it runs.  Frames of 1 MB are
  * appended as they fill up and flushed every BATCH_SIZE; there is no hurry, for
@@ -45,6 +45,7 @@
 #include "capture/acked.h"
 #include "capture/capture_link.h"
 #include "capture/frame_builder.h"
+#include "capture/release.h"
 #include "capture/slot.h"
 #include "miscadmin.h"
 #include "node/shutdown.h"
@@ -63,6 +64,9 @@
  * each costs an fsync on every node, and as many wake-ups.  A commit after a pause
  * is flushed at once. */
 #define PACE_US				3000
+/* How long commits wait for those that were flushed with them, in us: the walsender is
+ * sending these, and says so when it has no more. */
+#define GROUP_US			1000
 /* How long records of transactions in progress may wait for more, in ms. */
 #define LINGER_MS			20
 /* A status is repeated, after this and then ever longer times, up to the maximum:
@@ -93,7 +97,6 @@ typedef struct Capture
 	LinkMessage message;
 	XLogRecPtr	received;		/* all own commits up to here have been received */
 	XLogRecPtr	captured;		/* ... and are flushed: what captured_lsn says */
-	Acked		acked;			/* ... and acknowledged by the group */
 	LinkStatus	status;			/* what the walsender is to be told ... */
 	LinkStatus	told;			/* ... and has been */
 	uint64		dropped_sequence;	/* LSN of the last state of a sequence that was thrown away */
@@ -103,6 +106,7 @@ typedef struct Capture
 	bool		unflushed_urgent;	/* a COMMIT, or a message, among them */
 	TimestampTz flushed_at;		/* the last flush of a commit */
 	TimestampTz collecting_since;	/* when the oldest unflushed record came, 0: none */
+	bool		more_follows;	/* the walsender has not said that it has sent all that it knows of */
 	bool		reply_requested;
 	int			status_delay;	/* ms */
 	TimestampTz next_status;
@@ -298,18 +302,31 @@ may_pace(Capture *c, TimestampTz now)
 }
 
 /*
+ * Commits that came to the WAL's disk together are to come to the log's together: each
+ * flush costs every node one.  When the walsender has sent all that it knew of it
+ * sends a keepalive, in the same breath.
+ */
+static bool
+may_group(Capture *c, TimestampTz now)
+{
+	return c->more_follows && now >= c->collecting_since && now - c->collecting_since < GROUP_US;
+}
+
+/*
  * What is received is to be settled now if somebody may wait for it (a commit) or
  * if it has become much or old.
  */
 static bool
 flush_is_due(Capture *c)
 {
-	if (c->builder.urgent || c->unflushed_urgent)
-		return !may_pace(c, GetCurrentTimestamp());
+	TimestampTz now = GetCurrentTimestamp();
+
 	if (c->unflushed + c->builder.frame.len >= BATCH_SIZE)
 		return true;
+	if (c->builder.urgent || c->unflushed_urgent)
+		return !may_pace(c, now) && !may_group(c, now);
 	return c->collecting_since != 0 &&
-		TimestampDifferenceExceeds(c->collecting_since, GetCurrentTimestamp(), LINGER_MS);
+		TimestampDifferenceExceeds(c->collecting_since, now, LINGER_MS);
 }
 
 /* Bring the log and captured_lsn up to what has been received, if it is time. */
@@ -336,8 +353,9 @@ settle(Capture *c, StreamError *err)
 		return STREAM_OK;
 	if (!c->diverged)
 		c->captured = Max(c->captured, c->received);
-	if (flushed && c->term != 0)
-		acked_note(&c->acked, node_log_tail(c->node).flushed, c->captured);
+	if (flushed || c->captured > before)
+		acked_note(c->node, flushed && c->term != 0 ? node_log_tail(c->node).flushed : 0,
+				   c->captured);
 	if (c->captured > before || flushed || c->node->capture_notify_lsn != InvalidXLogRecPtr)
 		publish(c);
 	return STREAM_OK;
@@ -455,7 +473,7 @@ begin_conversation(Capture *c, char *err, size_t errlen)
 	c->captured = c->node->captured_lsn;
 	SpinLockRelease(&c->node->mutex);
 	c->dropped_sequence = 0;
-	c->dropped = c->diverged = c->reply_requested = c->unflushed_urgent = false;
+	c->dropped = c->diverged = c->reply_requested = c->unflushed_urgent = c->more_follows = false;
 	c->unflushed = 0;
 	c->collecting_since = 0;
 	c->status_delay = STATUS_MIN_MS;
@@ -466,7 +484,7 @@ begin_conversation(Capture *c, char *err, size_t errlen)
 		strlcpy(err, code == STREAM_MISMATCH ? "" : stream_err.message, errlen);
 		return false;
 	}
-	acked_begin(&c->acked, node_log_tail(c->node).flushed, c->captured);
+	acked_begin(c->node, c->term, node_log_tail(c->node).flushed, c->captured);
 	publish(c);
 	return true;
 }
@@ -490,7 +508,7 @@ follow_term(Capture *c)
 	if (c->dropped || (c->dropped_sequence != 0 && c->dropped_sequence >= sequence_floor) || c->unflushed > 0 || frame_builder_busy(&c->builder))
 		return false;
 	c->term = term;
-	acked_begin(&c->acked, node_log_tail(c->node).flushed, c->captured);
+	acked_begin(c->node, c->term, node_log_tail(c->node).flushed, c->captured);
 	c->builder.sequence_floor = sequence_floor;
 	stream_writer_close(&c->writer);
 	report_activity(c);
@@ -507,8 +525,10 @@ take_message(Capture *c, LinkMessageKind kind, StreamError *err)
 	{
 		c->received = Max(c->received, c->message.wal_end);
 		c->reply_requested |= c->message.reply_requested;
+		c->more_follows = false;
 		return STREAM_OK;
 	}
+	c->more_follows = true;
 	code = frame_builder_add(&c->builder, c->message.data, c->message.len, err);
 	if (code == STREAM_OK)
 		c->received = Max(c->received, c->builder.received_lsn);
@@ -567,22 +587,40 @@ keep_rising(LinkStatus *status, const LinkStatus *told)
 	status->apply = Max(status->apply, told->apply);
 }
 
-/* Tell the walsender how far we are: news, an answer, or a repetition. */
+/* Is it the walsender that lets sessions go, so that it must hear news at once? */
+static bool
+walsender_releases(Capture *c)
+{
+	return baton_sync_standbys_defined() && !release_is_ours(c->node);
+}
+
+/*
+ * Let sessions go whose commits are acknowledged, and tell the walsender how far we
+ * are: news (with the next repetition, if nobody waits for it), an answer, or a
+ * repetition.
+ */
 static void
 tell_status(Capture *c)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	bool		news;
 
-	acked_follow(&c->acked, c->node, c->term, c->captured, &c->status);
+	(void) acked_follow(c->node);
+	acked_status(c->node, &c->status);
 	keep_rising(&c->status, &c->told);
-	if (memcmp(&c->status, &c->told, sizeof(LinkStatus)) != 0)
+	news = memcmp(&c->status, &c->told, sizeof(LinkStatus)) != 0;
+	if (news)
+	{
 		c->status_delay = STATUS_MIN_MS;
-	else if (!c->reply_requested)
+		c->next_status = Min(c->next_status, TimestampTzPlusMilliseconds(now, STATUS_MIN_MS));
+	}
+	if (!c->reply_requested && !(news && walsender_releases(c)))
 	{
 		if (now < c->next_status)
 			return;
-		c->status_delay = Min(c->status_delay * 2,
-							  has_policy(c) ? STATUS_MAX_SYNC_MS : STATUS_MAX_MS);
+		if (!news)
+			c->status_delay = Min(c->status_delay * 2,
+								  has_policy(c) ? STATUS_MAX_SYNC_MS : STATUS_MAX_MS);
 	}
 	if (c->status.write != InvalidXLogRecPtr && capture_link_status(c->conn, &c->status))
 	{
@@ -601,7 +639,7 @@ wait_for_more(Capture *c)
 	WaitEvent	event;
 
 	if (c->builder.urgent || c->unflushed_urgent)
-		timeout = Min(timeout, PACE_US / 1000);
+		timeout = Min(timeout, (may_pace(c, now) ? PACE_US : GROUP_US) / 1000);
 	else if (c->collecting_since != 0)
 		timeout = Min(timeout, LINGER_MS);
 	/* at least one: a deadline that rounds to zero would make this spin */

@@ -8,8 +8,8 @@
  *
  * Or its wait for acknowledgements was cut short.  PostgreSQL ends that at a
  * cancel request, with a warning, and tells the client of a success.  The measure
- * is baton's own: what capture has published as acknowledged, before it said so to
- * the walsender.  It is applied only where the commit was made to wait
+ * is baton's own: what is published as acknowledged (capture/acked.c), before anybody is
+ * released for it or the walsender hears of it.  It is applied only where the commit was made to wait
  * (ack_enforced), before it and after it: while a policy is being set or taken
  * back, a commit that did not wait is none that was cut short.
  *

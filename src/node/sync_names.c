@@ -90,6 +90,14 @@ sync_names_wait_for(Oid dboid)
 	return l.has_mine && l.all_needed;
 }
 
+bool
+sync_names_alone(Oid dboid)
+{
+	NamesLook	l = look(dboid);
+
+	return l.has_mine && l.names == 1;
+}
+
 /* A value that has all names of the present one and ours. */
 static char *
 value_to_suggest(Oid dboid)

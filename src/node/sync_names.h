@@ -19,6 +19,9 @@ extern bool sync_names_obstacle(Oid dboid, char **detail, char **hint);
 /* Does the setting make commits wait for this database's walsender, in any case? */
 extern bool sync_names_wait_for(Oid dboid);
 
+/* Is the setting baton's own value, with this database's name and no other? */
+extern bool sync_names_alone(Oid dboid);
+
 /* Has the server taken up the setting: do commits wait for anybody now? */
 extern bool sync_names_in_effect(void);
 

@@ -14,6 +14,7 @@
  */
 #include "baton.h"
 
+#include "capture/acked.h"
 #include "ship/acks.h"
 #include "ship/link.h"
 #include "utils/timestamp.h"
@@ -68,8 +69,9 @@ ack_view(const Shipper *ship, AckView *v)
 
 /*
  * Count, and publish what has moved: the places in NodeShared, `committed` among
- * them.  Wakes capture, which answers waiting commits, and whoever waits for
- * `committed`: the coordinator only if it asked for this place.
+ * them.  Lets sessions go that wait for it in their commit, or wakes capture, which
+ * tells the walsender; wakes whoever waits for `committed`: the coordinator only if it
+ * asked for this place.
  */
 void
 ack_publish(Shipper *ship)
@@ -109,7 +111,7 @@ ack_publish(Shipper *ship)
 	node->ack_version = ship->membership.version;
 	SpinLockRelease(&node->mutex);
 
-	if (acked && view.policy != ACK_NONE)
+	if (acked && view.policy != ACK_NONE && !acked_follow(node))
 		node_wake(node, WORKER_CAPTURE);
 	if (committed)
 		ConditionVariableBroadcast(&node->committed_cv);

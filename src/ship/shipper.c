@@ -24,8 +24,9 @@
  * an append into its pipeline.  The replica appends, flushes and answers; its
  * link publishes flushed and applied in PeerShared and wakes the coordinator if
  * that waits for it.  The answers are counted (ack_publish.c), and when what the
- * ack policy asks for has come, capture is woken and lets the commit go.  The applier over there moves on a moment later: the watch
- * call returns with the new applied position.
+ * ack policy asks for has come, the session that waits in its commit is let go.  The
+ * applier over there moves on a moment later: the watch call returns with the new
+ * applied position.
  *
  * A hand-over, as another.  The FAILOVER record goes out like any frame.  The
  * target applies it and puts a TRANSFER_REQUEST into its outbox for us, where our

@@ -109,6 +109,27 @@ kill 'CONT', $applier;
 ok($later->()->{ok}, 'it goes on when the applier does');
 is($n2->run('select count(*) from t where id = 30'), 1, 'and its row is in the tables of the replica');
 
+# ---- who lets it go ----
+sub lag { return $n1->run("select sent_position > flushed_position from baton.stat_replication where node_name = 'n2'"); }
+my $name = 'baton_' . oid($n1);
+$n2->freeze;
+$later = insert_later(32);
+ok(eventually(sub { waiting() == 1 && lag() eq 't' }), 'a commit is on its way');
+my @aside = ($n1->worker_pid('capture'), $n1->run("select pid from pg_stat_replication where application_name = '$name'"));
+is(kill('STOP', @aside), 2, 'capture and the walsender are stopped');
+$n2->thaw;
+ok($later->()->{ok}, 'the shipper lets it go by itself');
+kill 'CONT', @aside;
+$n1->run("alter system set synchronous_standby_names = 'FIRST 2 ($name, elsewhere)'");
+$n1->reload;
+ok(eventually(sub { names($n1) =~ /elsewhere/ }), 'another name is asked for too');
+$later = insert_later(33);
+ok(eventually(sub { $n2->run('select count(*) from t where id = 33') == 1 }), 'the group has a commit');
+is(waiting(), 1, 'and it still waits for the other name');
+$n1->run("alter system set synchronous_standby_names = 'FIRST 1 ($name)'");
+$n1->reload;
+ok($later->()->{ok}, 'it goes on when that is asked for no more');
+
 # ---- capture is killed while commits wait ----
 $n2->freeze;
 $later = insert_later(40);
