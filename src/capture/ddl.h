@@ -10,7 +10,8 @@
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
 
-/* The message that a command is in WAL: ddl_key; u32 subxid; a DDL record's body. */
+/* The message that a command is in WAL: its mark (message_mac.h); u32 subxid; a DDL
+ * record's body. */
 #define DDL_MESSAGE_PREFIX	"baton.ddl"
 
 typedef enum DdlWhen
@@ -28,8 +29,6 @@ typedef struct DdlCommand
 } DdlCommand;
 
 extern void ddl_install_hooks(void);
-/* The secret that shows the plugin which messages are the server's own; DDL_KEY_LEN bytes. */
-extern void ddl_get_key(NodeShared *node, uint8 *key);
 /* Write one command to WAL, as if the session had run it; flags: RECORD_DDL_*. */
 extern void ddl_log(NodeShared *node, const char *text, uint8 flags);
 

@@ -16,12 +16,13 @@
  * a command or an extension's script does in its own course, for that happens on
  * the replica all the same.
  *
- * Anybody may write messages to WAL.  Ours show the node's ddl_key, which only the
- * server knows, and the output plugin takes no others.
+ * Anybody may write messages to WAL.  Ours carry a mark that only the server can make
+ * (message_mac.c), and the output plugin takes no others.
  */
 #include "capture/ddl.h"
 
 #include "access/xact.h"
+#include "capture/message_mac.h"
 #include "commands/extension.h"
 #include "executor/executor.h"
 #include "failover/gate.h"
@@ -65,23 +66,14 @@ collect_settings(RecordSetting *settings)
 }
 
 void
-ddl_get_key(NodeShared *node, uint8 *key)
-{
-	LWLockAcquire(&node->state_lock, LW_SHARED);
-	memcpy(key, node->ddl_key, DDL_KEY_LEN);
-	LWLockRelease(&node->state_lock);
-}
-
-void
 ddl_log(NodeShared *node, const char *text, uint8 flags)
 {
 	RecordSetting settings[lengthof(carried_settings)];
 	StreamBuf	buf = {0};
 	RecordDdl	ddl = {0};
-	uint8		key[DDL_KEY_LEN];
+	uint8		mac[MESSAGE_MAC_LEN] = {0};
 	TransactionId subxid = GetCurrentTransactionId();
 
-	ddl_get_key(node, key);
 	ddl.flags = flags;
 	ddl.transaction_start = GetCurrentTransactionStartTimestamp();
 	ddl.statement_start = GetCurrentStatementStartTimestamp();
@@ -90,7 +82,7 @@ ddl_log(NodeShared *node, const char *text, uint8 flags)
 	ddl.text = text;
 	ddl.len = strlen(text);
 
-	stream_buf_append(&buf, key, sizeof(key));
+	stream_buf_append(&buf, mac, sizeof(mac));
 	stream_buf_u32(&buf, subxid);
 	record_put_ddl_body(&buf, &ddl, settings);
 	if (buf.failed)
@@ -98,6 +90,8 @@ ddl_log(NodeShared *node, const char *text, uint8 flags)
 				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	PG_TRY();
 	{
+		message_mac(node, GetTopTransactionId(), buf.data + MESSAGE_MAC_LEN,
+					buf.len - MESSAGE_MAC_LEN, (uint8 *) buf.data);
 		(void) baton_log_message(DDL_MESSAGE_PREFIX, buf.data, buf.len, true);
 	}
 	PG_FINALLY();

@@ -30,6 +30,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "capture/ddl.h"
+#include "capture/message_mac.h"
 #include "catalog/pg_replication_origin.h"
 #include "commands/defrem.h"
 #include "mb/pg_wchar.h"
@@ -329,29 +330,25 @@ plugin_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 }
 
 /*
- * A command that ddl_hook.c has written, if it was that: shows our key.
+ * A command, if ddl_hook.c has written it.
  */
 static bool
 put_ddl(Plugin *plugin, ReorderBufferTXN *txn, const char *prefix, Size size, const char *message)
 {
 	NodeShared *node = node_find(MyDatabaseId);
-	const Size	head = DDL_KEY_LEN + sizeof(uint32);
+	const Size	head = MESSAGE_MAC_LEN + sizeof(uint32);
 	StreamBuf  *out;
 	size_t		record;
-	bool		ours;
 
-	if (strcmp(prefix, DDL_MESSAGE_PREFIX) != 0 || size < head || node == NULL)
-		return false;
-	LWLockAcquire(&node->state_lock, LW_SHARED);
-	ours = memcmp(message, node->ddl_key, DDL_KEY_LEN) == 0;
-	LWLockRelease(&node->state_lock);
-	if (!ours)
+	if (strcmp(prefix, DDL_MESSAGE_PREFIX) != 0 || size < head || node == NULL ||
+		!message_mac_fits(node, txn->xid, message + MESSAGE_MAC_LEN,
+						  size - MESSAGE_MAC_LEN, message))
 		return false;
 	ensure_begun(plugin, txn);
 	out = begin_records(plugin);
 	/* what is not streamed has committed: its subtransactions don't matter */
 	record = record_begin(out, RECORD_DDL, txn->xid, plugin->streaming ?
-						  stream_load_u32(message + DDL_KEY_LEN) : txn->xid);
+						  stream_load_u32(message + MESSAGE_MAC_LEN) : txn->xid);
 	stream_buf_append(out, message + head, size - head);
 	record_end(out, record);
 	records_done(plugin);

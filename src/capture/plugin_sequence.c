@@ -14,15 +14,14 @@
  * catalog of committed transactions.
  *
  * Both ways a record becomes a message, as pg_logical_emit_message() would have
- * written it, marked with the node's secret so that nobody else can write one.  The
- * coordinator writes such messages too (sequence_publish.c), with the exact state.
+ * written it, marked as the server's own (message_mac.c).  The coordinator writes such
+ * messages too (sequence_publish.c), with the exact state.
  */
 #include "capture/plugin.h"
 
 #include "access/rmgr.h"
 #include "access/xact.h"
 #include "access/xlog_internal.h"
-#include "capture/ddl.h"
 #include "capture/sequence.h"
 #include "commands/sequence.h"
 #include "miscadmin.h"
@@ -32,17 +31,6 @@
 #include "utils/lsyscache.h"
 #include "utils/relfilenodemap.h"
 #include "utils/snapmgr.h"
-
-static bool
-fill_key(uint8 *key)
-{
-	NodeShared *node = node_find(MyDatabaseId);
-
-	if (node == NULL)
-		return false;
-	ddl_get_key(node, key);
-	return true;
-}
 
 /* Is the storage known to committed transactions? */
 static bool
@@ -90,6 +78,7 @@ sequence_decode(LogicalDecodingContext *ctx, XLogRecordBuffer *buf)
 	XLogReaderState *record = buf->record;
 	TransactionId xid = XLogRecGetXid(record);
 	const xl_seq_rec *seq = (const xl_seq_rec *) XLogRecGetData(record);
+	NodeShared *node = node_find(MyDatabaseId);
 	SequenceMessage m = {{0}};
 	bool		transactional;
 
@@ -98,9 +87,10 @@ sequence_decode(LogicalDecodingContext *ctx, XLogRecordBuffer *buf)
 		(XLogRecGetInfo(record) & ~XLR_INFO_MASK) != XLOG_SEQ_LOG ||
 		BATON_FILE_DATABASE(seq) != MyDatabaseId ||
 		SnapBuildCurrentState(ctx->snapshot_builder) != SNAPBUILD_CONSISTENT ||
-		!fill_key(m.key))
+		node == NULL)
 		return;
 	read_state(record, &m);
+	message_mac(node, InvalidTransactionId, SEQUENCE_MARKED(&m), m.mac);
 	transactional = !is_committed(ctx, xid, &m);
 	if (transactional && !TransactionIdIsValid(xid))
 		return;
@@ -151,13 +141,13 @@ plugin_sequence_read(const char *prefix, Size size, const char *message, XLogRec
 	MemoryContext old = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	bool		own_transaction = !IsTransactionState();
+	NodeShared *node = node_find(MyDatabaseId);
 	SequenceMessage m;
-	uint8		key[DDL_KEY_LEN];
 
-	if (strcmp(prefix, SEQUENCE_MESSAGE_PREFIX) != 0 || size != sizeof(m))
+	if (strcmp(prefix, SEQUENCE_MESSAGE_PREFIX) != 0 || size != sizeof(m) || node == NULL)
 		return false;
 	memcpy(&m, message, sizeof(m));
-	if (!fill_key(key) || memcmp(key, m.key, sizeof(key)) != 0)
+	if (!message_mac_fits(node, InvalidTransactionId, SEQUENCE_MARKED(&m), m.mac))
 		return false;
 	sequence->lsn = lsn;
 	sequence->last_value = m.last_value;

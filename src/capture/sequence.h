@@ -6,6 +6,8 @@
 
 #include "baton.h"
 
+#include "capture/message_mac.h"
+
 /* The prefix of the message that a state is for the output plugin; its bytes are a
  * SequenceMessage. */
 #define SEQUENCE_MESSAGE_PREFIX "baton.sequence"
@@ -14,13 +16,16 @@
  * SEQUENCE is another from then on. */
 typedef struct SequenceMessage
 {
-	uint8		key[DDL_KEY_LEN];	/* the node's secret */
+	uint8		mac[MESSAGE_MAC_LEN];	/* of what follows, as of no transaction */
 	Oid			tablespace;
 	Oid			relfilenode;
 	int64		last_value;
 	int32		reserved;		/* increments beyond last_value that are logged */
 	bool		is_called;
 } SequenceMessage;
+
+/* What is marked of a message. */
+#define SEQUENCE_MARKED(m)	((const char *) (m) + MESSAGE_MAC_LEN), (sizeof(*(m)) - MESSAGE_MAC_LEN)
 
 /* ---- plugin_sequence.c has its functions in plugin.h ---- */
 

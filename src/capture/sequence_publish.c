@@ -30,7 +30,6 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "capture/ddl.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_sequence.h"
 #include "commands/sequence.h"
@@ -57,7 +56,6 @@ struct SequencePublisher
 	MemoryContext cxt;
 	HTAB	   *told;			/* of ToldSequence; NULL: nothing told yet */
 	uint32		all_told;		/* node->sequences_all when all were told */
-	uint8		key[DDL_KEY_LEN];
 };
 
 SequencePublisher *
@@ -89,7 +87,6 @@ begin_anew(SequencePublisher *p, uint32 all)
 	ctl.hcxt = p->cxt;
 	p->told = hash_create("baton told sequences", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	p->all_told = all;
-	ddl_get_key(p->node, p->key);
 }
 
 /* ---- one sequence ---- */
@@ -110,12 +107,12 @@ tell(SequencePublisher *p, Relation rel, const FormData_pg_sequence_data *state)
 {
 	SequenceMessage m = {{0}};
 
-	memcpy(m.key, p->key, sizeof(m.key));
 	m.tablespace = BATON_REL_FILE_TABLESPACE(rel);
 	m.relfilenode = BATON_REL_FILE_NUMBER(rel);
 	m.last_value = state->last_value;
 	m.is_called = state->is_called;
 	m.reserved = (int32) state->log_cnt;
+	message_mac(p->node, InvalidTransactionId, SEQUENCE_MARKED(&m), m.mac);
 	XLogSetAsyncXactLSN(baton_log_message(SEQUENCE_MESSAGE_PREFIX, (const char *) &m, sizeof(m), false));
 }
 

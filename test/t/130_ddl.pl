@@ -158,6 +158,15 @@ $n1->try(q{select pg_logical_emit_message(true, 'shop', 'order 1')}, user => 'pl
 $n1->try('create table mix.by_plain(id serial primary key)', user => 'plain');
 travels($n1, $n2, 'a forged message does no harm', 'create table mix.behind(i int primary key)');
 is($n2->run(q(select count(*) from pg_class where relname = 'forged')), 0, 'nor is it run');
+# who may read messages can write them again, and it is worth nothing
+$n1->run(q{create role reader login replication; select pg_create_logical_replication_slot('reader', 'test_decoding'); select baton.position()});
+$n1->run(q{create table mix.counted(n serial primary key); drop table mix.counted; create table mix.counted(n serial primary key)});
+$r = $n1->try(q{select pg_logical_emit_message(true, 'baton.ddl', substr(data, position('content:'::bytea in data) + 8))
+	from pg_logical_slot_get_binary_changes('reader', null, null) where position('baton.ddl'::bytea in data) > 0 and position('drop table mix.counted'::bytea in data) > 0; select 1}, user => 'reader');
+ok($r->{ok}, 'a message is written again') or diag($r->{text});
+travels($n1, $n2, 'and not carried out', q{insert into mix.counted default values});
+like($n1->run(q(select string_agg(detail, ' ') from baton.stream_records() where type = 'MESSAGE')), qr/baton\.ddl/, 'it is a message like others');
+is($n2->run('select count(*) from mix.counted'), 1, 'the table is there');
 is($n1->run(q(select string_agg(substr(detail, 1, 16), ' ') from baton.stream_records() where type = 'MESSAGE' and detail ~ '^(baton.ddl|shop)')) =~ /shop/ ? 1 : 0, 1,
 	'messages of applications are carried');
 is($n2->run(q(select tableowner from pg_tables where tablename = 'by_plain')), 'plain', 'a plain role\'s table is its own');
