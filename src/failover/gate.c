@@ -142,6 +142,8 @@ gate_find_node(void)
 		baton_am_autovacuum_worker())
 		return NULL;
 	gate_my_node = node_mine();
+	if (gate_my_node == NULL && unlikely(gate_read_only_is_ours()))
+		gate_release_read_only();
 	return gate_my_node;
 }
 

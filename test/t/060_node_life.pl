@@ -182,9 +182,13 @@ $open = $n1->background_psql('postgres');
 $open->query_safe('begin; select pg_current_xact_id()');
 $n1->run(sprintf "select baton.join_group('%s', 'n1', '%s')", $n2->dsn, $n1->dsn);
 becomes($n1, q{select phase = 'creating the replication slot' from baton.copy_state()}, 'a copy waits for its slot');
+my $reader = $n1->session;
+is($reader->query_safe('select count(*) from pg_class where false; show default_transaction_read_only'), "0\non", 'a session sees the closed gate');
 $n2->run(q{select baton.remove_node('n1')});
 $r = $n1->try('select baton.leave_group()');
 ok($r->{ok}, 'who was removed can leave') or diag($r->{text});
+is($reader->query_safe('create table freed(i int); drop table freed; show default_transaction_read_only'), 'off', 'and that session writes');
+$reader->quit;
 $n1->run('drop table t');    # what was copied stays
 $n1->run(sprintf "select baton.join_group('%s', 'n1', '%s')", $n2->dsn, $n1->dsn);
 becomes($n1, q{select phase = 'creating the replication slot' from baton.copy_state()}, 'a copy waits again');
