@@ -10,6 +10,7 @@
  * does in a security-definer function: no SET ROLE gets out of it.
  */
 #include "apply/apply.h"
+#include "apply/ddl_tablespace.h"
 
 #include "access/parallel.h"
 #include "access/table.h"
@@ -20,6 +21,7 @@
 #include "catalog/pg_inherits.h"
 #include "commands/matview.h"
 #include "executor/spi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "parser/analyze.h"
@@ -54,6 +56,14 @@ set_times(TimestampTz transaction_start, TimestampTz statement_start)
 }
 
 static void
+set_for_command(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* A function's body was checked where it was made, and may be about tables that were
+ * temporary there. */
+static void
 apply_settings(const RecordDdl *ddl)
 {
 	StreamCursor c = ddl->settings;
@@ -66,9 +76,10 @@ apply_settings(const RecordDdl *ddl)
 		/* a library that is loaded there only may have settings of its own */
 		if (GetConfigOption(setting.name, true, false) == NULL)
 			continue;
-		(void) set_config_option(setting.name, pnstrdup(setting.value, setting.len),
-								 PGC_SUSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		set_for_command(setting.name, ddl_tablespace_setting(setting.name,
+															 pnstrdup(setting.value, setting.len)));
 	}
+	set_for_command("check_function_bodies", "off");
 }
 
 static void
@@ -96,6 +107,20 @@ leave(const Surroundings *s)
 	set_times(s->transaction_start, s->statement_start);
 	SetUserIdAndSecContext(s->user, s->context);
 	AtEOXact_GUC(true, s->guc_level);
+}
+
+/*
+ * A function may have SET ROLE among its settings, which would be refused as if it were
+ * to be done.  To define a function runs nobody's code, so nothing can make use of this.
+ */
+static void
+allow_role_settings(void)
+{
+	Oid			user;
+	int			context;
+
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(user, context & ~SECURITY_LOCAL_USERID_CHANGE);
 }
 
 /* The materialized view that the command makes or fills, or NULL. */
@@ -156,6 +181,18 @@ adapt_role_command(Node *command)
 	alter->action = +1;
 	alter->options = alterable_options(create);
 	return (Node *) alter;
+}
+
+/* EXPLAIN ANALYZE of a command that makes something: the command. */
+static Node *
+explained(Node *command)
+{
+	Query	   *query;
+
+	if (!IsA(command, ExplainStmt))
+		return command;
+	query = castNode(Query, ((ExplainStmt *) command)->query);
+	return query->utilityStmt != NULL ? query->utilityStmt : command;
 }
 
 /* What runs alone on the source runs inside the transaction here; rows of what is
@@ -282,7 +319,9 @@ run(RawStmt *raw, const char *text, const RecordDdl *ddl)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("a command of the stream is no command that changes definitions")));
-	query->utilityStmt = adapt_role_command(query->utilityStmt);
+	query->utilityStmt = adapt_role_command(explained(query->utilityStmt));
+	if (!ddl_adapt_tablespaces(query->utilityStmt))
+		return;
 	adapt(query->utilityStmt, ddl);
 	if (ddl->flags & RECORD_DDL_ROWS)
 		note_storage(&rewritten, query->utilityStmt);
@@ -291,6 +330,8 @@ run(RawStmt *raw, const char *text, const RecordDdl *ddl)
 	plan->utilityStmt = query->utilityStmt;
 	plan->stmt_location = raw->stmt_location;
 	plan->stmt_len = raw->stmt_len;
+	if (IsA(query->utilityStmt, CreateFunctionStmt) || IsA(query->utilityStmt, AlterFunctionStmt))
+		allow_role_settings();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	ProcessUtility(plan, text, false, PROCESS_UTILITY_TOPLEVEL, NULL, NULL, None_Receiver, NULL);
 	PopActiveSnapshot();
@@ -301,6 +342,14 @@ run(RawStmt *raw, const char *text, const RecordDdl *ddl)
 	if (ddl->flags & RECORD_DDL_BY_BATON && IsA(query->utilityStmt, AlterTableStmt))
 		identity_mark(RangeVarGetRelid(((AlterTableStmt *) query->utilityStmt)->relation, NoLock, false));
 	CommandCounterIncrement();
+}
+
+#define SHOWN_LENGTH	1000
+
+static void
+show_command(void *arg)
+{
+	errcontext("command of the replication stream: %s", (const char *) arg);
 }
 
 /*
@@ -314,6 +363,7 @@ apply_ddl(LocalTransaction *t, const Record *r)
 	Surroundings around;
 	RecordDdl	ddl;
 	char	   *text;
+	ErrorContextCallback context = {error_context_stack, show_command, NULL};
 	ListCell   *lc;
 
 	if (record_get_ddl(r, &ddl, &err) != STREAM_OK)
@@ -325,9 +375,12 @@ apply_ddl(LocalTransaction *t, const Record *r)
 	local_make_visible(t);
 
 	text = pnstrdup(ddl.text, ddl.len);
+	context.arg = pnstrdup(ddl.text, pg_mbcliplen(ddl.text, ddl.len, SHOWN_LENGTH));
+	error_context_stack = &context;
 	enter(&around, &ddl);
 	foreach(lc, pg_parse_query(text))
 		run(lfirst_node(RawStmt, lc), text, &ddl);
 	leave(&around);
+	error_context_stack = context.previous;
 	UpdateActiveSnapshotCommandId();
 }

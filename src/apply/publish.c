@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
 #include "utils/memutils.h"
@@ -178,9 +179,12 @@ compose(Applier *a, const ErrorData *e, const ApplyRelation *m, const char *key,
 		appendStringInfo(&line, "; %s", e->detail);
 	if (e->hint)
 		appendStringInfo(&line, "; %s", e->hint);
+	if (e->context)
+		appendStringInfo(&line, "; %s", e->context);
 	for (int i = 0; i < line.len; i++)
 		if (line.data[i] == '\n' || line.data[i] == '\r')
 			line.data[i] = ' ';
+	line.data[pg_mbcliplen(line.data, line.len, BATON_ERROR_LEN - 1)] = '\0';
 	strlcpy(out, line.data, BATON_ERROR_LEN);
 	pfree(line.data);
 }

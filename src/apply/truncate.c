@@ -1,8 +1,10 @@
 /*
  * truncate.c - TRUNCATE of the stream, carried out.
  *
- * The record names every table that was truncated, those that CASCADE drew in
- * included; partitions and what else CASCADE finds here are added.  Triggers
+ * The record names every table with rows that was truncated, those that CASCADE drew
+ * in included; partitions and what else CASCADE finds here are added.  A partitioned
+ * table has no rows of its own and is not named, so one that has a foreign key counts
+ * as truncated when a partition of it is.  Triggers
  * for TRUNCATE that fire here run with the rights of the table's owner.  Where
  * PostgreSQL does not see to that itself (before 16), a TRUNCATE that fires
  * triggers is carried out owner by owner.  PostgreSQL then refuses foreign keys
@@ -16,6 +18,7 @@
 #include "access/xact.h"
 #include "catalog/catalog.h"
 #include "catalog/heap.h"
+#include "catalog/partition.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
@@ -122,18 +125,42 @@ tables_of(const TruncateSet *set, Oid owner)
 	return some;
 }
 
+/* The relids of the set, and those of the partitioned tables above them. */
+static List *
+with_ancestors(const TruncateSet *set)
+{
+	List	   *relids = list_copy(set->relids);
+	ListCell   *lc;
+
+	foreach(lc, set->rels)
+	{
+		Relation	rel = lfirst(lc);
+
+		if (rel->rd_rel->relispartition)
+			relids = list_concat_unique_oid(relids, get_partition_ancestors(RelationGetRelid(rel)));
+	}
+	return relids;
+}
+
+/*
+ * Given all relids among which the foreign keys are, TRUNCATE finds no reference from
+ * outside, and no table to cascade to.
+ */
 static void
 truncate_tables(LocalTransaction *t, const TruncateSet *set, bool restart)
 {
 	List	   *owners = NIL;
+	List	   *relids = with_ancestors(set);
 	ListCell   *lc;
 
+	/* says which reference is from outside */
+	if (heap_truncate_find_FKs(relids) != NIL)
+		heap_truncate_check_FKs(set->rels, false);
 	if (BATON_TRUNCATE_CHANGES_USER || !fires_triggers(set))
 	{
-		baton_truncate(set->rels, set->relids, set->logged, DROP_RESTRICT, restart);
+		baton_truncate(set->rels, relids, set->logged, DROP_CASCADE, restart);
 		return;
 	}
-	heap_truncate_check_FKs(set->rels, false);
 	foreach(lc, set->rels)
 		owners = list_append_unique_oid(owners, ((Relation) lfirst(lc))->rd_rel->relowner);
 	foreach(lc, owners)
@@ -141,9 +168,7 @@ truncate_tables(LocalTransaction *t, const TruncateSet *set, bool restart)
 		TruncateSet some = tables_of(set, lfirst_oid(lc));
 
 		local_become_owner(t, lfirst_oid(lc));
-		/* given all relids, it finds no reference from outside, and no table to
-		 * cascade to */
-		baton_truncate(some.rels, set->relids, some.logged, DROP_CASCADE, restart);
+		baton_truncate(some.rels, relids, some.logged, DROP_CASCADE, restart);
 	}
 	local_become_self(t);
 }

@@ -6,6 +6,7 @@
 
 #include "baton.h"
 
+#include "catalog/objectaddress.h"
 #include "nodes/params.h"
 #include "nodes/parsenodes.h"
 #include "nodes/plannodes.h"
@@ -55,6 +56,15 @@ extern void ddl_detach_after(NodeShared *node, const DdlDetach *detach);
 
 /* ddl_temporary.c: is the command about temporary objects only? */
 extern bool ddl_is_temporary(Node *parsetree);
+
+/* A DROP of relations, temporary ones among them, without these; kind: "TABLE" ...  NULL if
+ * none is temporary. */
+extern char *ddl_drop_lasting(DropStmt *stmt, const char *kind);
+
+/* ddl_depends.c: does the object go when something temporary goes, and does the command
+ * make one that will? */
+extern bool ddl_depends_on_temporary(const ObjectAddress *address);
+extern bool ddl_is_made_of_temporary(Node *parsetree);
 
 /* ddl_volatile.c: would the rows that the command makes differ from node to node? */
 extern bool ddl_rows_differ(AlterTableStmt *stmt);

@@ -55,6 +55,25 @@ stays_here(Node *parsetree)
 	}
 }
 
+/* What an object is, of commands that are about objects of any kind. */
+static ObjectType
+object_type(Node *parsetree)
+{
+	switch (nodeTag(parsetree))
+	{
+		case T_CommentStmt:
+			return ((CommentStmt *) parsetree)->objtype;
+		case T_SecLabelStmt:
+			return ((SecLabelStmt *) parsetree)->objtype;
+		case T_AlterOwnerStmt:
+			return ((AlterOwnerStmt *) parsetree)->objectType;
+		case T_RenameStmt:
+			return ((RenameStmt *) parsetree)->renameType;
+		default:
+			return OBJECT_TABLE;
+	}
+}
+
 /* Does it commit by itself? */
 static bool
 runs_alone(Node *parsetree)
@@ -108,6 +127,29 @@ fills_view(Node *parsetree)
 	return IsA(parsetree, RefreshMatViewStmt) && !refresh->skipData && !refresh->concurrent;
 }
 
+/* Temporary tables in it would be looked for, and others of the same name found. */
+static char *
+drop_text(DropStmt *stmt, char *text)
+{
+	static const struct
+	{
+		ObjectType	type;
+		const char *kind;
+	}			kinds[] = {
+		{OBJECT_TABLE, "TABLE"}, {OBJECT_VIEW, "VIEW"}, {OBJECT_SEQUENCE, "SEQUENCE"},
+		{OBJECT_INDEX, "INDEX"},
+	};
+
+	for (int i = 0; i < lengthof(kinds); i++)
+		if (stmt->removeType == kinds[i].type)
+		{
+			char	   *lasting = ddl_drop_lasting(stmt, kinds[i].kind);
+
+			return lasting != NULL ? lasting : text;
+		}
+	return text;
+}
+
 void
 ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params, DdlCommand *command)
 {
@@ -116,12 +158,15 @@ ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params, DdlComm
 
 	command->when = DDL_NOT;
 	if (!gate_command_changes_definitions(parsetree) || stays_here(parsetree) ||
+		object_type(parsetree) == OBJECT_SUBSCRIPTION ||
 		ddl_is_temporary(parsetree))
 		return;
 	as = table_as(parsetree);
 	if (as != NULL && as->objtype == OBJECT_TABLE)
 		command->text = ddl_table_as(as, params);
-	else if (as == NULL || as == (CreateTableAsStmt *) parsetree)
+	else if (IsA(parsetree, DropStmt))
+		command->text = drop_text((DropStmt *) parsetree, own_text(stmt, query));
+	else
 		command->text = own_text(stmt, query);
 	if (command->text == NULL)
 		return;

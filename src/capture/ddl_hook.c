@@ -42,7 +42,7 @@ static const char *const carried_settings[] = {
 	"standard_conforming_strings", "backslash_quote", "array_nulls", "xmloption",
 	"transform_null_equals", "lc_monetary", "lc_numeric", "default_text_search_config",
 	"default_tablespace", "default_table_access_method", "default_toast_compression",
-	"check_function_bodies", "password_encryption", "bytea_output", "extra_float_digits",
+	"password_encryption", "bytea_output", "extra_float_digits",
 	"plpgsql.variable_conflict",
 };
 

@@ -11,6 +11,7 @@
 #include "catalog/namespace.h"
 #include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
+#include "lib/stringinfo.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
@@ -51,8 +52,16 @@ object_is_temporary(ObjectType type, Node *object)
 	ObjectAddress address;
 	Oid			namespace = InvalidOid;
 
-	if (object == NULL)
+	/* large objects have no schema */
+	if (object == NULL || type == OBJECT_LARGEOBJECT)
 		return false;
+	/* what RENAME and OWNER name by a list, other commands name by a TypeName */
+	if (IsA(object, List) && (type == OBJECT_TYPE || type == OBJECT_DOMAIN ||
+							  (type == OBJECT_DOMCONSTRAINT && IsA(linitial((List *) object), String))))
+	{
+		type = OBJECT_TYPE;
+		object = (Node *) makeTypeNameFromNameList((List *) object);
+	}
 	address = get_object_address(type, object, &rel, AccessShareLock, true);
 	if (OidIsValid(address.objectId))
 		namespace = get_object_namespace(&address);
@@ -61,7 +70,8 @@ object_is_temporary(ObjectType type, Node *object)
 		namespace = RelationGetNamespace(rel);
 		relation_close(rel, AccessShareLock);
 	}
-	return OidIsValid(namespace) && isTempNamespace(namespace);
+	return (OidIsValid(namespace) && isTempNamespace(namespace)) ||
+		(OidIsValid(address.objectId) && ddl_depends_on_temporary(&address));
 }
 
 static bool
@@ -99,6 +109,24 @@ uses_temporary(Node *node, void *context)
 	return raw_expression_tree_walker(node, uses_temporary, context);
 }
 
+/* DROP of temporary tables together with others: the others alone, as a command. */
+char *
+ddl_drop_lasting(DropStmt *stmt, const char *kind)
+{
+	StringInfoData s;
+	int			n = 0;
+	ListCell   *lc;
+
+	initStringInfo(&s);
+	appendStringInfo(&s, "DROP %s %s", kind, stmt->missing_ok ? "IF EXISTS " : "");
+	foreach(lc, stmt->objects)
+		if (!object_is_temporary(stmt->removeType, lfirst(lc)))
+			appendStringInfo(&s, "%s%s", n++ > 0 ? ", " : "", NameListToQuotedString(lfirst(lc)));
+	if (stmt->behavior == DROP_CASCADE)
+		appendStringInfoString(&s, " CASCADE");
+	return n < list_length(stmt->objects) ? s.data : NULL;
+}
+
 /* Commands that make something. */
 static bool
 makes_temporary(Node *node)
@@ -115,13 +143,13 @@ makes_temporary(Node *node)
 		case T_CompositeTypeStmt:
 			return table_will_be_temporary(((CompositeTypeStmt *) node)->typevar);
 		case T_CreateFunctionStmt:
-			return name_is_temporary(((CreateFunctionStmt *) node)->funcname);
+			return name_is_temporary(((CreateFunctionStmt *) node)->funcname) || ddl_is_made_of_temporary(node);
 		case T_CreateEnumStmt:
 			return name_is_temporary(((CreateEnumStmt *) node)->typeName);
 		case T_CreateRangeStmt:
 			return name_is_temporary(((CreateRangeStmt *) node)->typeName);
 		case T_CreateDomainStmt:
-			return name_is_temporary(((CreateDomainStmt *) node)->domainname);
+			return name_is_temporary(((CreateDomainStmt *) node)->domainname) || ddl_is_made_of_temporary(node);
 		case T_IndexStmt:
 			return table_is_temporary(((IndexStmt *) node)->relation);
 		case T_CreateTrigStmt:
@@ -161,6 +189,14 @@ changes_temporary(Node *node)
 		case T_AlterFunctionStmt:
 			return object_is_temporary(((AlterFunctionStmt *) node)->objtype,
 									   (Node *) ((AlterFunctionStmt *) node)->func);
+		case T_AlterEnumStmt:
+			return object_is_temporary(OBJECT_TYPE, (Node *) ((AlterEnumStmt *) node)->typeName);
+		case T_AlterDomainStmt:
+			return object_is_temporary(OBJECT_TYPE, (Node *) ((AlterDomainStmt *) node)->typeName);
+		case T_AlterTypeStmt:
+			return object_is_temporary(OBJECT_TYPE, (Node *) ((AlterTypeStmt *) node)->typeName);
+		case T_AlterStatsStmt:
+			return object_is_temporary(OBJECT_STATISTIC_EXT, (Node *) ((AlterStatsStmt *) node)->defnames);
 		case T_DropStmt:
 			return drop_is_temporary((DropStmt *) node);
 		case T_GrantStmt:

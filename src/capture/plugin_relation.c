@@ -124,7 +124,8 @@ plugin_relation_shutdown(void)
 
 /* ---- types ---- */
 
-/* Types whose bytes, or whose meaning, hold OIDs that differ between nodes. */
+/* Types whose bytes, or whose meaning, hold OIDs that differ between nodes.  (Those in a
+ * pg_node_tree go as they are, for nobody can enter such a value as text.) */
 static bool
 type_embeds_oids(Oid typid)
 {
@@ -142,7 +143,6 @@ type_embeds_oids(Oid typid)
 		case REGROLEOID:
 		case REGCOLLATIONOID:
 		case ACLITEMOID:
-		case PG_NODE_TREEOID:
 		case PG_DDL_COMMANDOID:
 			return true;
 		default:
