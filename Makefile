@@ -1,7 +1,7 @@
 # baton: a PGXS extension.  `make help` lists the targets.
 #
-# all, install, installcheck and clean are PGXS's.  deps, check, demo, torture and bench
-# are scripts that first install what is missing and then call make again, so
+# all, install, installcheck and clean are PGXS's.  deps, check, demo, torture, bench and
+# regress-oracle are scripts that first install what is missing and then call make again, so
 # this file must also parse on a system that has nothing but make.
 PG_CONFIG ?= pg_config
 export PG_CONFIG
@@ -30,7 +30,7 @@ TAP_TESTS = $(if $(wildcard test/t/*.pl),1)
 PROVE_TESTS = test/t/*.pl
 EXTRA_CLEAN = .build-flags
 
-SCRIPTED = help deps check demo demo-one-server bench torture sim sim-coverage sim-mutants
+SCRIPTED = help deps check demo demo-one-server bench torture regress-oracle sim sim-coverage sim-mutants
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
 .DEFAULT_GOAL := all
@@ -83,6 +83,8 @@ help:
 	@echo 'make check            build, install, all tests'
 	@echo 'make torture          three servers that are killed, frozen and cut off at random: 10 minutes;'
 	@echo '                      TORTURE_SECONDS=, TORTURE_SEED=, TORTURE_POLICY=none|one|majority|all'
+	@echo 'make regress-oracle   PostgreSQL'"'"'s own regression suites on a primary with a replica, compared: 10 minutes;'
+	@echo '                      ORACLE_SUITES="core hstore ...", ORACLE_TESTS="create_table ...", ORACLE_SOURCE=/path'
 	@echo 'make sim              100,000 simulated schedules of the consensus core; SIM_RUNS=, SIM_SEED=, SIM_JOBS='
 	@echo 'make sim-coverage     the branches of the core that no schedule and no script takes'
 	@echo 'make sim-mutants      breaks the core on purpose: does the simulation notice?'
@@ -105,6 +107,9 @@ demo-one-server:
 
 torture:
 	+@test/torture/run.sh
+
+regress-oracle:
+	+@test/oracle/run.sh
 
 bench:
 	+@test/bench/run.sh
