@@ -659,7 +659,7 @@ baton_applier_main(Datum main_arg)
 	local_init(&a->local, a->cxt);
 
 	origin = apply_origin_ensure(node);
-	replorigin_session_setup(origin);
+	baton_origin_session_setup(origin);
 	replorigin_session_origin = origin;
 	applier_publish_running(a);
 	work_forever(a);

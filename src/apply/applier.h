@@ -72,7 +72,7 @@ typedef struct Applier
 /* Settings under which transactions of the stream are carried out. */
 extern void apply_set_session(void);
 /* Raise what reading the stream has met, as an error of its place. */
-extern void applier_stream_error(StreamCode code, const StreamError *err) pg_attribute_noreturn();
+pg_noreturn extern void applier_stream_error(StreamCode code, const StreamError *err);
 /* The next record; false at the end. */
 extern bool applier_next_record(StreamCursor *c, Record *r);
 

@@ -29,14 +29,13 @@
 #include "replication/reorderbuffer.h"
 #include "replication/snapbuild.h"
 #include "utils/lsyscache.h"
-#include "utils/relfilenodemap.h"
 #include "utils/snapmgr.h"
 
 /* Is the storage known to committed transactions? */
 static bool
 is_committed(LogicalDecodingContext *ctx, TransactionId xid, const SequenceMessage *m)
 {
-	Snapshot	snapshot = SnapBuildGetOrBuildSnapshot(ctx->snapshot_builder, xid);
+	Snapshot	snapshot = baton_decoding_snapshot(ctx->snapshot_builder, xid);
 	MemoryContext old = CurrentMemoryContext;
 	volatile Oid relid = InvalidOid;
 
@@ -99,7 +98,7 @@ sequence_decode(LogicalDecodingContext *ctx, XLogRecordBuffer *buf)
 		return;
 	ReorderBufferQueueMessage(ctx->reorder, xid,
 							  transactional ? NULL :
-							  SnapBuildGetOrBuildSnapshot(ctx->snapshot_builder, xid),
+							  baton_decoding_snapshot(ctx->snapshot_builder, xid),
 							  buf->endptr, transactional, SEQUENCE_MESSAGE_PREFIX,
 							  sizeof(m), (const char *) &m);
 }

@@ -91,7 +91,7 @@ extern void gate_maintenance_end(void);
 extern void gate_pre_commit(NodeShared *node);
 extern void gate_xact_end(void);
 extern char *gate_reason(NodeShared *node);
-extern void gate_refuse(NodeShared *node, const char *command) pg_attribute_noreturn();
+pg_noreturn extern void gate_refuse(NodeShared *node, const char *command);
 
 /* gate_readonly.c */
 extern void gate_force_read_only(void);
