@@ -61,6 +61,15 @@
 	EvalPlanQualInit(epq, estate, NULL, NIL, -1)
 #endif
 
+/* False, and who it is: a row keeps this one out of the indexes named. */
+#if PG_VERSION_NUM >= 180000
+#define baton_check_index_constraints(rri, slot, estate, tid, indexes) \
+	ExecCheckIndexConstraints(rri, slot, estate, tid, NULL, indexes)
+#else
+#define baton_check_index_constraints(rri, slot, estate, tid, indexes) \
+	ExecCheckIndexConstraints(rri, slot, estate, tid, indexes)
+#endif
+
 /* A range table of one table, of which these columns are updated. */
 #if PG_VERSION_NUM >= 180000
 #define baton_init_range_table(estate, rte, columns) \

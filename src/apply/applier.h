@@ -117,6 +117,8 @@ extern void applier_look_for_mark(Applier *a);
 extern bool applier_fill_is_due(Applier *a, uint64 term, const RecordCommit *commit);
 /* Put them in. */
 extern void applier_fill(Applier *a);
+/* The own reign begins: one that was forced in the middle of a mending ends that. */
+extern void applier_reign_begins(Applier *a);
 
 /* ---- publish.c ---- */
 

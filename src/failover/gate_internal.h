@@ -52,6 +52,7 @@ typedef struct GateXact
 	bool		writer;			/* has passed as a writer */
 	bool		temporary;		/* used temporary tables, or asked for a bare xid */
 	bool		maintenance;	/* ran VACUUM and its kind */
+	Oid			local_table;	/* a table of baton's that is local to the node, and was written */
 	bool		sequences;		/* has used nextval() or setval() */
 	bool		read_only_seen; /* gate_force_read_only has looked at it */
 	bool		read_only_forced;	/* XactReadOnly is the gate's doing, not the user's */
