@@ -15,55 +15,60 @@
  */
 #include "node/coordinator.h"
 
-/*
- * A person has asked: get ready.  Where that takes time c->alone is set, and
- * coordinator_is_ready_alone() says when it is done.
- */
-void
-coordinator_prepare_alone(Coordinator *c)
+/* Get ready to lead: what there is to be done has a beginning here. */
+static void
+get_ready(Coordinator *c)
 {
 	StreamPos	applied;
 	bool		diverged;
 
+	c->alone_begun = true;
 	coordinator_stop_search(c);
 	SpinLockAcquire(&c->node->mutex);
 	diverged = c->node->diverged_lsn != 0 && !c->consensus.may_resume;
 	applied = c->node->applied;
 	SpinLockRelease(&c->node->mutex);
-	switch ((ReconcileState) c->control.reconcile)
-	{
-		case RECONCILE_MEND:
-			c->alone = true;
-			coordinator_mend_alone(c);
-			break;
-		case RECONCILE_FILL:
-			strlcpy(c->alone_account, "the transactions that the group does not have are rolled back, with the other versions of their rows, which had been fetched",
-					sizeof(c->alone_account));
-			break;
-		case RECONCILE_NONE:
-			if (diverged)
-				coordinator_keep_diverged(c, applied < node_log_tail(c->node).flushed);
-			break;
-		case RECONCILE_SAVE:
-		case RECONCILE_ALONE:
-			break;
-	}
+	if (c->control.reconcile == RECONCILE_MEND)
+		coordinator_mend_alone(c);
+	else if (c->control.reconcile == RECONCILE_FILL)
+		strlcpy(c->alone_account, "the transactions that the group does not have are rolled back, with the other versions of their rows, which had been fetched",
+				sizeof(c->alone_account));
+	else if (c->control.reconcile == RECONCILE_NONE && diverged)
+		coordinator_keep_diverged(c, applied < node_log_tail(c->node).flushed);
+}
+
+/* A person has asked, and does not wait for anything of before. */
+void
+coordinator_begin_alone(Coordinator *c)
+{
+	c->alone = true;
+	c->alone_begun = false;
+}
+
+/*
+ * Go on with getting ready; true: the node can be made primary by force, as far as the
+ * mending is concerned.  Not while it hears a primary, who goes on with the mending.
+ */
+bool
+coordinator_is_ready_alone(Coordinator *c)
+{
+	if (c->control.reconcile != RECONCILE_NONE && c->consensus.role == ROLE_REPLICA)
+		return false;
+	if (!c->alone_begun)
+		get_ready(c);
+	if (c->control.reconcile == RECONCILE_MEND)
+		return false;
+	c->alone = c->alone_begun = false;
+	return true;
 }
 
 /* The person does not wait any more: mend with a primary, as before. */
 void
 coordinator_give_up_alone(Coordinator *c)
 {
-	c->alone = false;
+	c->alone = c->alone_begun = false;
 	if (c->control.reconcile == RECONCILE_MEND)
 		coordinator_mend_alone(c);
-}
-
-/* May the node be made primary by force, as far as the mending is concerned? */
-bool
-coordinator_is_ready_alone(Coordinator *c)
-{
-	return c->control.reconcile != RECONCILE_MEND;
 }
 
 /*

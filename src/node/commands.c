@@ -121,11 +121,30 @@ run_stop(Coordinator *c)
 	done(c);
 }
 
+/* A node that gets ready to be made primary by force: promote it when it is. */
+static void
+poll_alone(Coordinator *c)
+{
+	ConsensusEvent e = {EV_PROMOTE};
+
+	if (coordinator_is_ready_alone(c))
+	{
+		e.force = true;
+		coordinator_event(c, &e);
+	}
+	else if (c->node->command.cancel || !c->running || c->control.intent != INTENT_ACTIVE)
+	{
+		coordinator_give_up_alone(c);
+		refuse(c, "the promotion was given up before it began", "See baton.status.");
+	}
+}
+
 static void
 run_promote(Coordinator *c, bool force)
 {
 	ConsensusEvent e = {EV_PROMOTE};
 
+	c->alone_account[0] = '\0';
 	if (!c->running || c->control.intent != INTENT_ACTIVE)
 	{
 		refuse(c, "this node does not take part in its group", "Call baton.start() first.");
@@ -136,32 +155,14 @@ run_promote(Coordinator *c, bool force)
 		refuse(c, "this node is the primary", NULL);
 		return;
 	}
-	e.force = force;
 	c->promoted = true;
-	c->alone_account[0] = '\0';
 	if (force)
-		coordinator_prepare_alone(c);
-	if (!c->alone)
-		coordinator_event(c, &e);
-}
-
-/* A node that gets ready to be made primary by force: promote it when it is. */
-static void
-poll_alone(Coordinator *c)
-{
-	ConsensusEvent e = {EV_PROMOTE};
-
-	if (coordinator_is_ready_alone(c))
 	{
-		c->alone = false;
-		e.force = true;
+		coordinator_begin_alone(c);
+		poll_alone(c);
+	}
+	else
 		coordinator_event(c, &e);
-	}
-	else if (c->node->command.cancel || !c->running || c->control.intent != INTENT_ACTIVE)
-	{
-		coordinator_give_up_alone(c);
-		refuse(c, "the promotion was given up before it began", "See baton.status.");
-	}
 }
 
 /*

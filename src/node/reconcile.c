@@ -35,7 +35,7 @@ publish_state(Coordinator *c, ReconcileState state)
 	/* until the control file says so, what is saved is the next attempt's */
 	rec->attempt = c->control.reconcile_attempt + (state == RECONCILE_SAVE ? 1 : 0);
 	rec->unlimited = c->control.rollback_unlimited;
-	rec->alone = c->alone;
+	rec->alone = c->alone_begun;
 	rec->rolled_back_lsn = c->control.rolled_back_lsn;
 	rec->origin_number = c->control.origin_number;
 	rec->mend_until = c->control.mend_until;
@@ -141,7 +141,7 @@ coordinator_stop_search(Coordinator *c)
 		end_in_memory(c);
 }
 
-/* MEND: start the worker anew, which waits for a primary or not as c->alone says. */
+/* MEND: start the worker anew, which waits for a primary or not as c->alone_begun says. */
 void
 coordinator_mend_alone(Coordinator *c)
 {

@@ -97,9 +97,6 @@ static const NodeTransition transitions[] =
 	{43, NODE_COPYING, NODE_DOWN,
 		"the coordinator has ended",
 	"the copy starts over with the next one"},
-	{44, NODE_COPYING, NODE_PRIMARY,
-		"promoted by force while rows were being mended",
-	"vote and term on disk, TERM record; the gate opens when what there is of rows and stream is in the tables"},
 
 	{50, NODE_DETACHED, NODE_UNKNOWN,
 		"start(), or rejoin()",

@@ -60,7 +60,7 @@ may_be_forced(Coordinator *c)
 		(c->node->diverged_lsn != 0 && !c->consensus.may_resume);
 	SpinLockRelease(&c->node->mutex);
 	return c->control.intent == INTENT_ACTIVE && !c->down && !coordinator_is_arbiter(c) && !stuck &&
-		coordinator_is_ready_alone(c);
+		c->control.reconcile != RECONCILE_MEND;
 }
 
 /* In which term frames may be appended, as far as the core knows. */
