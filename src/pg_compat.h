@@ -143,6 +143,29 @@
 #define BATON_SET_FILE(seq, rel)	((seq)->node = (rel)->rd_node)
 #endif
 
+/* The file that a WAL record's block belongs to, for the macros above. */
+#if PG_VERSION_NUM >= 160000
+#include "storage/relfilelocator.h"
+#else
+#include "storage/relfilenode.h"
+#endif
+typedef struct BatonFile
+{
+#if PG_VERSION_NUM >= 160000
+	RelFileLocator locator;
+#else
+	RelFileNode node;
+#endif
+} BatonFile;
+
+#if PG_VERSION_NUM >= 160000
+#define baton_block_file(record, id, file, block) \
+	XLogRecGetBlockTag(record, id, &(file)->locator, NULL, block)
+#else
+#define baton_block_file(record, id, file, block) \
+	XLogRecGetBlockTag(record, id, &(file)->node, NULL, block)
+#endif
+
 /* A logical message into WAL; returns the end of its record. */
 #if PG_VERSION_NUM >= 170000
 #define baton_log_message(prefix, data, len, transactional) \

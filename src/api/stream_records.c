@@ -255,6 +255,31 @@ show_sequence(RecordLister *l, const Record *r, StreamError *err)
 }
 
 static bool
+show_large_object(RecordLister *l, const Record *r, StreamError *err)
+{
+	RecordLargeObject o;
+
+	if (record_get_large_object(r, &o, err) != STREAM_OK)
+		return false;
+	appendStringInfo(&l->detail, "%u ", o.oid);
+	switch (o.action)
+	{
+		case 'c':
+			appendStringInfo(&l->detail, "created, owner %s", o.owner);
+			break;
+		case 'd':
+			appendStringInfoString(&l->detail, "dropped");
+			break;
+		case 'p':
+			appendStringInfo(&l->detail, "page %d, %u bytes", o.page, o.len);
+			break;
+		default:
+			appendStringInfo(&l->detail, "page %d is gone", o.page);
+	}
+	return true;
+}
+
+static bool
 show_message(RecordLister *l, const Record *r, StreamError *err)
 {
 	RecordMessage message;
@@ -333,6 +358,8 @@ show_record(RecordLister *l, const Record *r, StreamError *err)
 			return show_ddl(l, r, err);
 		case RECORD_SEQUENCE:
 			return show_sequence(l, r, err);
+		case RECORD_LARGE_OBJECT:
+			return show_large_object(l, r, err);
 		case RECORD_MEMBERSHIP:
 			appendStringInfo(&l->detail, "%u bytes", r->body_len);
 			return true;

@@ -17,6 +17,7 @@
  *   touched_store.c  where these are kept
  *   sequence.c       states of sequences
  *   ddl.c            commands that change definitions
+ *   large_object.c   large objects
  */
 #ifndef BATON_APPLY_H
 #define BATON_APPLY_H
@@ -255,6 +256,10 @@ extern void apply_skip_reserved(void);
 /* ---- ddl.c ---- */
 
 extern void apply_ddl(LocalTransaction *t, const Record *r);
+
+/* ---- large_object.c ---- */
+
+extern void apply_large_object(LocalTransaction *t, const Record *r);
 
 /* ---- truncate.c ---- */
 

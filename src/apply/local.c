@@ -208,6 +208,10 @@ local_apply(LocalTransaction *t, const Record *r)
 		case RECORD_DDL:
 			apply_ddl(t, r);
 			break;
+		case RECORD_LARGE_OBJECT:
+			apply_large_object(t, r);
+			t->rows++;
+			break;
 		case RECORD_MESSAGE:
 			break;
 		default:

@@ -377,6 +377,19 @@ put_sequence(Plugin *plugin, ReorderBufferTXN *txn, bool transactional, const ch
 	return true;
 }
 
+/* What a large object has become, if the message says that. */
+static bool
+put_large_object(Plugin *plugin, ReorderBufferTXN *txn, const char *prefix, Size size,
+				 const char *message)
+{
+	if (!plugin_large_object_is(prefix, size, message))
+		return false;
+	ensure_begun(plugin, txn);
+	plugin_large_object_put(plugin, txn, begin_records(plugin), message);
+	records_done(plugin);
+	return true;
+}
+
 /*
  * message_lsn is the end of the message's WAL record, what
  * pg_logical_emit_message() returned.
@@ -390,7 +403,8 @@ plugin_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	RecordMessage m;
 	TransactionId xid = transactional ? txn->xid : InvalidTransactionId;
 
-	if (transactional && put_ddl(plugin, txn, prefix, size, message))
+	if (transactional && (put_ddl(plugin, txn, prefix, size, message) ||
+						  put_large_object(plugin, txn, prefix, size, message)))
 	{
 		write_if_much(ctx);
 		return;
@@ -637,6 +651,7 @@ plugin_startup(LogicalDecodingContext *ctx, OutputPluginOptions *opt, bool is_in
 
 	plugin_relation_init(plugin);
 	plugin_sequence_init();
+	plugin_large_object_init();
 	active_plugin = plugin;
 	if (!origin_callback_registered)
 	{

@@ -62,6 +62,8 @@ typedef struct Plugin
 	bool		streaming;		/* between stream start and stop */
 	TransactionId rows_xid;		/* transaction whose last command lets the rows of what it
 								 * rewrites or fills follow */
+	TransactionId lo_searched[2];	/* transactions whose rows of pg_largeobject, and of its
+									 * metadata, were looked for, see plugin_large_object.c */
 	StreamBuf	out;			/* records not yet written ... */
 	size_t		out_whole;		/* ... the whole ones among them */
 
@@ -90,6 +92,19 @@ extern PluginRelation *plugin_relation_get(Plugin *plugin, Relation rel);
 extern void plugin_sequence_init(void);
 extern bool plugin_sequence_read(const char *prefix, Size size, const char *message,
 								 XLogRecPtr lsn, RecordSequence *sequence, bool *found);
+
+/* The relation that has this storage in the catalog of transactions committed by now,
+ * InvalidOid for none; called while WAL is decoded, for a record of transaction xid. */
+extern Oid	plugin_storage_relid(LogicalDecodingContext *ctx, TransactionId xid,
+								 Oid tablespace, Oid filenumber);
+
+/* plugin_large_object.c */
+extern void plugin_large_object_init(void);
+/* Is the message what this file has queued? */
+extern bool plugin_large_object_is(const char *prefix, Size size, const char *message);
+/* Append the records that such a message of txn amounts to. */
+extern void plugin_large_object_put(Plugin *plugin, ReorderBufferTXN *txn, StreamBuf *out,
+									const char *message);
 
 /* plugin_tuple.c */
 

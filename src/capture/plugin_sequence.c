@@ -31,9 +31,8 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
-/* Is the storage known to committed transactions? */
-static bool
-is_committed(LogicalDecodingContext *ctx, TransactionId xid, const SequenceMessage *m)
+Oid
+plugin_storage_relid(LogicalDecodingContext *ctx, TransactionId xid, Oid tablespace, Oid filenumber)
 {
 	Snapshot	snapshot = baton_decoding_snapshot(ctx->snapshot_builder, xid);
 	MemoryContext old = CurrentMemoryContext;
@@ -43,7 +42,7 @@ is_committed(LogicalDecodingContext *ctx, TransactionId xid, const SequenceMessa
 	PG_TRY();
 	{
 		StartTransactionCommand();
-		relid = RelidByRelfilenode(m->tablespace, m->relfilenode);
+		relid = RelidByRelfilenode(tablespace, filenumber);
 		CommitTransactionCommand();
 	}
 	PG_FINALLY();
@@ -52,7 +51,7 @@ is_committed(LogicalDecodingContext *ctx, TransactionId xid, const SequenceMessa
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);
-	return OidIsValid(relid);
+	return relid;
 }
 
 /* What the record of a sequence's state says. */
@@ -90,7 +89,7 @@ sequence_decode(LogicalDecodingContext *ctx, XLogRecordBuffer *buf)
 		return;
 	read_state(record, &m);
 	message_mac(node, InvalidTransactionId, SEQUENCE_MARKED(&m), m.mac);
-	transactional = !is_committed(ctx, xid, &m);
+	transactional = !OidIsValid(plugin_storage_relid(ctx, xid, m.tablespace, m.relfilenode));
 	if (transactional && !TransactionIdIsValid(xid))
 		return;
 	if (transactional ? !SnapBuildProcessChange(ctx->snapshot_builder, xid, buf->origptr) :

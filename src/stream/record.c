@@ -5,7 +5,8 @@
 
 static const char *const record_names[RECORD_LAST_TYPE + 1] = {
 	NULL, "BEGIN", "RELATION", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "DDL",
-	"SEQUENCE", "MESSAGE", "COMMIT", "ABORT", "MEMBERSHIP", "TERM", "FAILOVER", "PART"
+	"SEQUENCE", "MESSAGE", "COMMIT", "ABORT", "MEMBERSHIP", "TERM", "FAILOVER", "PART",
+	"LARGE_OBJECT"
 };
 
 const char *
@@ -136,6 +137,25 @@ record_put_sequence(StreamBuf *buf, uint32 xid, uint32 subxid, const RecordSeque
 	stream_buf_u64(buf, (uint64) s->last_value);
 	stream_buf_u8(buf, s->is_called ? 1 : 0);
 	stream_buf_u32(buf, s->reserved);
+	record_end(buf, offset);
+}
+
+void
+record_put_large_object(StreamBuf *buf, uint32 xid, uint32 subxid, const RecordLargeObject *o)
+{
+	size_t		offset = record_begin(buf, RECORD_LARGE_OBJECT, xid, subxid);
+
+	stream_buf_u8(buf, o->action);
+	stream_buf_u32(buf, o->oid);
+	if (o->action == 'c')
+		stream_buf_string(buf, o->owner);
+	else if (o->action != 'd')
+		stream_buf_u32(buf, (uint32) o->page);
+	if (o->action == 'p')
+	{
+		stream_buf_u32(buf, o->len);
+		stream_buf_append(buf, o->data, o->len);
+	}
 	record_end(buf, offset);
 }
 

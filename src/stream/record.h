@@ -32,6 +32,9 @@
  *               string name; i64 last value; u8 is called; u32 reserved
  *   MESSAGE     xid, subxid (both 0: not transactional); u64 lsn; string prefix;
  *               u32 length; bytes
+ *   LARGE_OBJECT xid, subxid; u8 action; u32 OID; then, by action: 'c' created: string
+ *               owner; 'd' dropped: nothing; 'p' a page has these bytes: i32 page, u32
+ *               length, bytes; 'g' a page is gone: i32 page
  *   COMMIT      xid, subxid; u16 source member; u64 commit LSN (start of the
  *               commit record in the source's WAL); u64 end LSN; i64 commit time
  *               (PostgreSQL's microseconds); u64 oldest_open: stream position of
@@ -78,10 +81,11 @@ typedef enum RecordType
 	RECORD_MEMBERSHIP,
 	RECORD_TERM,
 	RECORD_FAILOVER,
-	RECORD_PART
+	RECORD_PART,
+	RECORD_LARGE_OBJECT
 } RecordType;
 
-#define RECORD_LAST_TYPE	RECORD_PART
+#define RECORD_LAST_TYPE	RECORD_LARGE_OBJECT
 #define RECORD_HEADER_LEN	5
 /* Bytes of a PART record that fills a frame. */
 #define RECORD_PART_MAX		(FRAME_MAX_RAW - RECORD_HEADER_LEN - 1)
@@ -89,7 +93,8 @@ typedef enum RecordType
 #define RECORD_COMMIT_LEN	(RECORD_HEADER_LEN + 8 + 2 + 8 + 8 + 8 + 8)
 
 /* True of types whose body begins with xid and subxid. */
-#define RECORD_HAS_XID(type) ((type) >= RECORD_BEGIN && (type) <= RECORD_ABORT)
+#define RECORD_HAS_XID(type) \
+	(((type) >= RECORD_BEGIN && (type) <= RECORD_ABORT) || (type) == RECORD_LARGE_OBJECT)
 
 /* Name of a record type in upper case, or NULL if there is no such type. */
 extern const char *record_type_name(int type);
@@ -188,6 +193,16 @@ typedef struct RecordSequence
 	uint32		reserved;
 } RecordSequence;
 
+typedef struct RecordLargeObject
+{
+	uint8		action;			/* 'c' created, 'd' dropped, 'p' page, 'g' page is gone */
+	uint32		oid;
+	char		owner[RECORD_NAME_LEN];	/* 'c' */
+	int32		page;			/* 'p' and 'g' */
+	uint32		len;			/* 'p' */
+	const char *data;
+} RecordLargeObject;
+
 typedef struct RecordTerm
 {
 	uint64		term;
@@ -225,6 +240,8 @@ extern void record_put_abort(StreamBuf *buf, uint32 xid, uint32 subxid);
 extern void record_put_term(StreamBuf *buf, const RecordTerm *term);
 extern void record_put_failover(StreamBuf *buf, const RecordFailover *failover);
 extern void record_put_sequence(StreamBuf *buf, uint32 xid, uint32 subxid, const RecordSequence *s);
+extern void record_put_large_object(StreamBuf *buf, uint32 xid, uint32 subxid,
+									const RecordLargeObject *o);
 /* A DDL record's body behind xid and subxid; d->n_settings from `settings`. */
 extern void record_put_ddl_body(StreamBuf *buf, const RecordDdl *d, const RecordSetting *settings);
 extern void record_put_membership(StreamBuf *buf, const char *bytes, uint32 len);
@@ -284,6 +301,7 @@ extern StreamCode record_get_term(const Record *r, RecordTerm *term, StreamError
 extern StreamCode record_get_failover(const Record *r, RecordFailover *failover, StreamError *err);
 extern StreamCode record_get_message(const Record *r, RecordMessage *m, StreamError *err);
 extern StreamCode record_get_sequence(const Record *r, RecordSequence *s, StreamError *err);
+extern StreamCode record_get_large_object(const Record *r, RecordLargeObject *o, StreamError *err);
 extern StreamCode record_get_ddl(const Record *r, RecordDdl *d, StreamError *err);
 /* The next of d->n_settings settings. */
 extern void record_get_setting(StreamCursor *c, RecordSetting *setting);

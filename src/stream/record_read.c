@@ -169,6 +169,35 @@ record_get_sequence(const Record *r, RecordSequence *s, StreamError *err)
 	return check_consumed(r, &c, err);
 }
 
+StreamCode
+record_get_large_object(const Record *r, RecordLargeObject *o, StreamError *err)
+{
+	StreamCursor c = r->rest;
+
+	memset(o, 0, sizeof(*o));
+	o->action = stream_get_u8(&c);
+	o->oid = stream_get_u32(&c);
+	switch (o->action)
+	{
+		case 'c':
+			stream_get_string(&c, o->owner, sizeof(o->owner));
+			break;
+		case 'd':
+			break;
+		case 'p':
+			o->page = (int32) stream_get_u32(&c);
+			o->len = stream_get_u32(&c);
+			o->data = stream_get_bytes(&c, o->len);
+			break;
+		case 'g':
+			o->page = (int32) stream_get_u32(&c);
+			break;
+		default:
+			c.failed = true;
+	}
+	return check_consumed(r, &c, err);
+}
+
 void
 record_get_setting(StreamCursor *c, RecordSetting *setting)
 {

@@ -43,6 +43,10 @@ put_samples(StreamBuf *buf)
 	RecordFailover failover = {0x10001, 42, 2, -1};
 	RecordMessage message = {99, "app", 4, "ping"};
 	RecordSequence sequence = {98, "public", "s", -7, true, 32};
+	RecordLargeObject created = {'c', 40000, "joe"};
+	RecordLargeObject page = {'p', 40000, "", 7, 3, "\0ab"};
+	RecordLargeObject gone = {'g', 40000, "", 8};
+	RecordLargeObject dropped = {'d', 40000};
 	size_t		at;
 
 	at = record_begin(buf, RECORD_BEGIN, 700, 700);
@@ -66,6 +70,10 @@ put_samples(StreamBuf *buf)
 	record_put_message(buf, 0, 0, &message);
 	put_sample_ddl(buf);
 	record_put_sequence(buf, 0, 0, &sequence);
+	record_put_large_object(buf, 700, 702, &created);
+	record_put_large_object(buf, 700, 702, &page);
+	record_put_large_object(buf, 700, 702, &gone);
+	record_put_large_object(buf, 700, 702, &dropped);
 	record_put_part(buf, true, "piece", 5);
 }
 
@@ -81,6 +89,7 @@ parse(const Record *r)
 	RecordMessage message;
 	RecordDdl	ddl;
 	RecordSequence sequence;
+	RecordLargeObject object;
 	const char *bytes;
 	uint32		len;
 	bool		last;
@@ -101,6 +110,8 @@ parse(const Record *r)
 			return record_get_ddl(r, &ddl, NULL);
 		case RECORD_SEQUENCE:
 			return record_get_sequence(r, &sequence, NULL);
+		case RECORD_LARGE_OBJECT:
+			return record_get_large_object(r, &object, NULL);
 		case RECORD_MEMBERSHIP:
 			return record_get_membership(r, &bytes, &len, NULL);
 		case RECORD_PART:
@@ -284,6 +295,8 @@ control_records_round_trip(void)
 	CHECK(strcmp(message.prefix, "app") == 0);
 	CHECK(record_next(&c, &r, NULL) == STREAM_OK && r.type == RECORD_DDL);
 	CHECK(record_next(&c, &r, NULL) == STREAM_OK && r.type == RECORD_SEQUENCE);
+	for (int i = 0; i < 4; i++)
+		CHECK(record_next(&c, &r, NULL) == STREAM_OK && r.type == RECORD_LARGE_OBJECT);
 	CHECK(record_next(&c, &r, NULL) == STREAM_OK && r.type == RECORD_PART);
 	CHECK(record_get_part(&r, &last, &bytes, &len, NULL) == STREAM_OK);
 	CHECK(last && len == 5 && memcmp(bytes, "piece", 5) == 0);
@@ -314,6 +327,36 @@ ddl_round_trip(void)
 	CHECK(strcmp(setting.name, "datestyle") == 0 && setting.len == 0);
 	buf.data[RECORD_HEADER_LEN + 8] = (char) 0x80;	/* a flag that nobody knows */
 	CHECK(record_get_ddl(&r, &ddl, NULL) == STREAM_CORRUPT);
+	stream_buf_free(&buf);
+}
+
+static void
+large_object_round_trip(void)
+{
+	RecordLargeObject in[] = {
+		{'c', 40000, "joe"}, {'p', 40000, "", -7, 3, "\0ab"}, {'g', 4294967295u, "", 8}, {'d', 1}
+	};
+	RecordLargeObject out;
+	StreamBuf	buf = {0};
+	StreamCursor c;
+	Record		r;
+
+	for (int i = 0; i < 4; i++)
+		record_put_large_object(&buf, 700, 702, &in[i]);
+	c = (StreamCursor) {buf.data, buf.data + buf.len, false};
+	for (int i = 0; i < 4; i++)
+	{
+		CHECK(record_next(&c, &r, NULL) == STREAM_OK);
+		CHECK(r.type == RECORD_LARGE_OBJECT && r.xid == 700 && r.subxid == 702);
+		CHECK(record_get_large_object(&r, &out, NULL) == STREAM_OK);
+		CHECK(out.action == in[i].action && out.oid == in[i].oid && out.page == in[i].page);
+		CHECK(strcmp(out.owner, in[i].owner) == 0 && out.len == in[i].len);
+		CHECK(out.len == 0 || memcmp(out.data, in[i].data, out.len) == 0);
+	}
+	buf.data[RECORD_HEADER_LEN + 8] = 'x';	/* an action that nobody knows */
+	c = (StreamCursor) {buf.data, buf.data + buf.len, false};
+	CHECK(record_next(&c, &r, NULL) == STREAM_OK);
+	CHECK(record_get_large_object(&r, &out, NULL) == STREAM_CORRUPT);
 	stream_buf_free(&buf);
 }
 
@@ -422,7 +465,7 @@ every_truncated_prefix(void)
 
 		CHECK(code == (border[len] ? STREAM_END : STREAM_CORRUPT));
 	}
-	CHECK(total == 12);
+	CHECK(total == 16);
 	free(border);
 	stream_buf_free(&buf);
 }
@@ -540,6 +583,7 @@ main(void)
 	TEST(control_records_round_trip);
 	TEST(ddl_round_trip);
 	TEST(sequence_round_trip);
+	TEST(large_object_round_trip);
 	TEST(tuple_round_trip);
 	TEST(long_records_in_parts);
 	TEST(every_truncated_prefix);
