@@ -5,6 +5,7 @@
 
 #include "api/api.h"
 #include "api/consistency.h"
+#include "apply/ddl_nested.h"
 #include "capture/ddl.h"
 #include "failover/gate.h"
 #include "fmgr.h"
@@ -34,6 +35,7 @@ _PG_init(void)
 
 	baton_preloaded = true;
 	shared_state_init();
+	ddl_nested_install_hooks();
 	ddl_install_hooks();
 	replica_identity_install_hooks();
 	gate_install_hooks();

@@ -10,6 +10,7 @@
  * does in a security-definer function: no SET ROLE gets out of it.
  */
 #include "apply/apply.h"
+#include "apply/ddl_nested.h"
 #include "apply/ddl_tablespace.h"
 
 #include "access/parallel.h"
@@ -302,12 +303,42 @@ empty_rewritten(const Rewritten *w)
 	}
 }
 
+static PlannedStmt *
+utility_plan(Node *command, const RawStmt *raw)
+{
+	PlannedStmt *plan = makeNode(PlannedStmt);
+
+	plan->commandType = CMD_UTILITY;
+	plan->canSetTag = true;
+	plan->utilityStmt = command;
+	plan->stmt_location = raw->stmt_location;
+	plan->stmt_len = raw->stmt_len;
+	return plan;
+}
+
+static void
+execute(PlannedStmt *plan, const char *text)
+{
+	if (IsA(plan->utilityStmt, CreateFunctionStmt) || IsA(plan->utilityStmt, AlterFunctionStmt))
+		allow_role_settings();
+	ddl_nested_begin(plan->utilityStmt);
+	PG_TRY();
+	{
+		ProcessUtility(plan, text, false, PROCESS_UTILITY_TOPLEVEL, NULL, NULL, None_Receiver, NULL);
+	}
+	PG_FINALLY();
+	{
+		ddl_nested_end();
+	}
+	PG_END_TRY();
+}
+
 static void
 run(RawStmt *raw, const char *text, const RecordDdl *ddl)
 {
 	Query	   *query;
 	Rewritten	rewritten = {NIL, NIL};
-	PlannedStmt *plan = makeNode(PlannedStmt);
+	PlannedStmt *plan;
 	bool		snapshot = analyze_requires_snapshot(raw);
 
 	if (snapshot)
@@ -325,15 +356,9 @@ run(RawStmt *raw, const char *text, const RecordDdl *ddl)
 	adapt(query->utilityStmt, ddl);
 	if (ddl->flags & RECORD_DDL_ROWS)
 		note_storage(&rewritten, query->utilityStmt);
-	plan->commandType = CMD_UTILITY;
-	plan->canSetTag = true;
-	plan->utilityStmt = query->utilityStmt;
-	plan->stmt_location = raw->stmt_location;
-	plan->stmt_len = raw->stmt_len;
-	if (IsA(query->utilityStmt, CreateFunctionStmt) || IsA(query->utilityStmt, AlterFunctionStmt))
-		allow_role_settings();
+	plan = utility_plan(query->utilityStmt, raw);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	ProcessUtility(plan, text, false, PROCESS_UTILITY_TOPLEVEL, NULL, NULL, None_Receiver, NULL);
+	execute(plan, text);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
 	empty_rewritten(&rewritten);

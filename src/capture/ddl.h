@@ -66,6 +66,11 @@ extern char *ddl_drop_lasting(DropStmt *stmt, const char *kind);
 extern bool ddl_depends_on_temporary(const ObjectAddress *address);
 extern bool ddl_is_made_of_temporary(Node *parsetree);
 
+/* ddl_like.c: the command's text, with the columns of temporary tables where it has LIKE and
+ * their names; stmt_location: where it began in the string that was parsed, or -1.  WARNING
+ * for an index that LIKE copies on this node alone. */
+extern char *ddl_like_expanded(CreateStmt *stmt, char *text, int stmt_location);
+
 /* ddl_volatile.c: would the rows that the command makes differ from node to node? */
 extern bool ddl_rows_differ(AlterTableStmt *stmt);
 

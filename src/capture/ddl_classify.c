@@ -7,8 +7,10 @@
  */
 #include "capture/ddl.h"
 
+#include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "failover/gate.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "stream/record.h"
 
@@ -69,9 +71,56 @@ object_type(Node *parsetree)
 			return ((AlterOwnerStmt *) parsetree)->objectType;
 		case T_RenameStmt:
 			return ((RenameStmt *) parsetree)->renameType;
+		case T_GrantStmt:
+			return ((GrantStmt *) parsetree)->objtype;
 		default:
 			return OBJECT_TABLE;
 	}
+}
+
+/* The database that a command is about; NULL for other commands. */
+static const char *
+database_named(Node *parsetree)
+{
+	switch (nodeTag(parsetree))
+	{
+		case T_AlterDatabaseStmt:
+			return ((AlterDatabaseStmt *) parsetree)->dbname;
+		case T_AlterDatabaseSetStmt:
+			return ((AlterDatabaseSetStmt *) parsetree)->dbname;
+		case T_AlterDatabaseRefreshCollStmt:
+			return ((AlterDatabaseRefreshCollStmt *) parsetree)->dbname;
+		default:
+			break;
+	}
+	if (object_type(parsetree) != OBJECT_DATABASE)
+		return NULL;
+	switch (nodeTag(parsetree))
+	{
+		case T_CommentStmt:
+			return strVal(((CommentStmt *) parsetree)->object);
+		case T_SecLabelStmt:
+			return strVal(((SecLabelStmt *) parsetree)->object);
+		case T_AlterOwnerStmt:
+			return strVal(((AlterOwnerStmt *) parsetree)->object);
+		case T_RenameStmt:
+			return ((RenameStmt *) parsetree)->subname;
+		case T_GrantStmt:
+			return strVal(linitial(((GrantStmt *) parsetree)->objects));
+		default:
+			return NULL;
+	}
+}
+
+/* About an object of the server, or of another database, which replicas need not have. */
+static bool
+is_elsewhere(Node *parsetree)
+{
+	ObjectType	type = object_type(parsetree);
+	const char *database = database_named(parsetree);
+
+	return type == OBJECT_SUBSCRIPTION || type == OBJECT_TABLESPACE ||
+		(database != NULL && get_database_oid(database, true) != MyDatabaseId);
 }
 
 /* Does it commit by itself? */
@@ -158,7 +207,7 @@ ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params, DdlComm
 
 	command->when = DDL_NOT;
 	if (!gate_command_changes_definitions(parsetree) || stays_here(parsetree) ||
-		object_type(parsetree) == OBJECT_SUBSCRIPTION ||
+		is_elsewhere(parsetree) ||
 		ddl_is_temporary(parsetree))
 		return;
 	as = table_as(parsetree);
@@ -166,6 +215,9 @@ ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params, DdlComm
 		command->text = ddl_table_as(as, params);
 	else if (IsA(parsetree, DropStmt))
 		command->text = drop_text((DropStmt *) parsetree, own_text(stmt, query));
+	else if (IsA(parsetree, CreateStmt))
+		command->text = ddl_like_expanded((CreateStmt *) parsetree, own_text(stmt, query),
+										  stmt->stmt_location);
 	else
 		command->text = own_text(stmt, query);
 	if (command->text == NULL)

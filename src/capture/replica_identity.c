@@ -150,7 +150,18 @@ make_default(NodeShared *node, Oid relid, const char *name, char was)
 				 errdetail("Otherwise its changed rows could not be found on the replicas.")));
 }
 
-static void
+/*
+ * A command is at work on it, and this one was given by a function which that has called:
+ * the table's turn comes when the outer command is over.
+ */
+static bool
+is_in_use(Relation rel)
+{
+	return rel->rd_refcnt > 1 || OidIsValid(rel->rd_rel->relrewrite);
+}
+
+/* True: not yet. */
+static bool
 check_table(NodeShared *node, Oid relid)
 {
 	Relation	rel = try_relation_open(relid, AccessShareLock);
@@ -160,7 +171,12 @@ check_table(NodeShared *node, Oid relid)
 	char		wanted;
 
 	if (rel == NULL)
-		return;
+		return false;
+	if (is_in_use(rel))
+	{
+		relation_close(rel, AccessShareLock);
+		return true;
+	}
 	schema = get_namespace_name(RelationGetNamespace(rel));
 	name = quote_qualified_identifier(schema, RelationGetRelationName(rel));
 	was = rel->rd_rel->relreplident;
@@ -170,6 +186,7 @@ check_table(NodeShared *node, Oid relid)
 		make_full(node, relid, name);
 	else if (wanted == REPLICA_IDENTITY_DEFAULT)
 		make_default(node, relid, name, was);
+	return false;
 }
 
 /* The tables among `objects`, and those that the indexes among them belong to. */
@@ -195,6 +212,7 @@ void
 replica_identity_check(NodeShared *node)
 {
 	List	   *objects = touched;
+	List	   *later = NIL;
 	ListCell   *lc;
 
 	touched = NIL;
@@ -202,8 +220,11 @@ replica_identity_check(NodeShared *node)
 		return;
 	CommandCounterIncrement();
 	foreach(lc, tables_of(objects))
-		check_table(node, lfirst_oid(lc));
+		if (check_table(node, lfirst_oid(lc)))
+			later = lappend_oid(later, lfirst_oid(lc));
 	touched = NIL;
+	foreach(lc, later)
+		touch(lfirst_oid(lc));
 }
 
 /* Called by _PG_init. */

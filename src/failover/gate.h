@@ -40,10 +40,6 @@ extern PGDLLEXPORT bool gate_barrier_passed(Oid dboid);
 
 extern bool gate_lease_holds(NodeShared *node);
 
-/* ---- for functions that write a table which is local to the node ---- */
-
-extern void gate_note_local_table(Oid relid);
-
 /* ---- for capture ---- */
 
 /* Does this command change more than rows, temporary objects and modes? */

@@ -30,7 +30,7 @@ travels('new names and owners of types', q{
 	create type pair as (a int, b int); alter type pair rename attribute b to c; alter type pair owner to more_owner});
 
 travels('what lives no longer than a temporary table', q{
-	create temp table t(a int); create table lasting(a int); create table lasting_too(a int primary key);
+	create temp table t(a int); create table lasting(a int); create table lasting_too(a int primary key); create table lasting_too_2(l int);
 	create function takes(t) returns int language sql as 'select 1'; comment on function takes(t) is 'x';
 	create function gives() returns setof t language sql as 'select * from t'; drop function gives();
 	create domain over_t as t[]; comment on domain over_t is 'x'; drop domain over_t;
@@ -74,5 +74,24 @@ travels('TRUNCATE of partitions with a foreign key', q{
 
 travels('values without an input function', q{
 	create table trees as select relname, relpartbound from pg_class where relname like 'parts%' order by 1});
+
+travels('LIKE a temporary table', q{
+	select 1\; create temp table model(a int default 7 primary key, b text collate "C" not null, c int generated always as (a * 2) stored,
+		d int, constraint big check (a > 0));
+	create table like_it(x int, like model including all, y int)\; insert into like_it(x, b) values (1, 'b')\; create table like_2(LIKE pg_temp.model);
+	create table like_both(like model including defaults excluding constraints, like lasting_too_2); });
+
+travels('commands whose functions write', q{
+	create table counter(n int); insert into counter values (0); create table counter_log(id serial primary key);
+	create function count_up() returns int language plpgsql as $$ begin
+		update counter set n = n + 1; insert into counter_log default values;
+		return (select n from counter); end $$;
+	create table counted(a int primary key); insert into counted values (1), (2);
+	alter table counted add column number int default count_up(); update counter set n = n + 1;
+	create table by_bound(a int) partition by range (a);
+	create or replace function makes() returns int language plpgsql as $$ begin create table made_too(a int primary key); return 5; end $$;
+	create table bound_2 partition of by_bound for values from (100) to (100 + makes())});
+
+travels('the schema public', q{drop schema public cascade; create schema public});
 
 done_testing;
