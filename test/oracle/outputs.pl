@@ -42,6 +42,7 @@ sub cleaned
 	local $/;
 	my $text = <$f>;
 	$text =~ s/^(psql:\S+ )?NOTICE:  table .* has no primary key: its replica identity is FULL\n(DETAIL:  Otherwise its changed rows .*\n)?//mg;
+	$text =~ s/^(psql:\S+ )?NOTICE:  the replica identity of table .* is its primary key\n(DETAIL:  Otherwise its changed rows .*\n)?//mg;
 	$text =~ s/^Replica Identity: FULL\n//mg;
 	return $text;
 }

@@ -34,7 +34,7 @@ LIMIT=${ORACLE_SECONDS:-3600}
 # shellcheck source=suites.sh
 . "$HERE/suites.sh"
 
-PASSED=0 FAILED=0 DIFFERENCES=0 LISTED=0
+PASSED=0 FAILED=0 DIFFERENCES=0 LISTED=0 STOPPED=
 
 # result WHETHER WHAT
 result() {
@@ -54,6 +54,16 @@ log_autovacuum_min_duration = 0"
 start_pair() {
   server 1 "$CONF"
   server 2 "$CONF"
+  GROUPS_MADE=" "
+}
+
+# A pair whose apply has stopped is of no use to the next suite.
+renew_pair() {
+  [ -z "${ORACLE_KEEP:-}" ] || { mkdir -p "$ORACLE_KEEP"; cp "$W"/node[12].log "$ORACLE_KEEP/"; }
+  server_stop 1 immediate
+  server_stop 2 immediate
+  rm -rf "$W"/node[12] "$W"/node[12].log
+  start_pair
 }
 
 # make_group DATABASE: n1 leads it, n2 is the replica; settings as pg_regress makes them.
@@ -123,7 +133,7 @@ side() {
 # compare SUITE DATABASE
 compare() {
   local status=0 differ listed keep
-  settle "$2" || { result 1 "$1: apply"; return; }
+  settle "$2" || { STOPPED=1; result 1 "$1: apply"; return; }
   if ! side 1 "$2" || ! side 2 "$2"; then result 1 "$1: dump"; return; fi
   perl "$HERE/compare.pl" "$1" "$HERE/expected-differences" "$W"/side1.{sql,more,globals} "$W"/side2.{sql,more,globals} \
     >"$W/compare.out" || status=$?
@@ -151,6 +161,8 @@ make_baseline
 start_pair
 say "regress-oracle: $("$PG_CONFIG" --version), suites of $SOURCE"
 for s in "${SUITES[@]}"; do
+  [ -z "$STOPPED" ] || renew_pair
+  STOPPED=
   run_suite "$s"
 done
 if [ -z "${ORACLE_SUITES:-}${ORACLE_TESTS:-}" ]; then

@@ -6,7 +6,7 @@
 # databases, for they must be nodes by then, so what it would set is set here.
 
 CONTRIB="bloom btree_gin btree_gist citext cube dict_int dict_xsyn earthdistance fuzzystrmatch
-  hstore intagg intarray isn lo ltree pg_trgm pgcrypto seg tablefunc unaccent uuid-ossp xml2"
+  hstore intarray isn lo ltree pg_trgm pgcrypto seg tablefunc unaccent uuid-ossp xml2"
 SUITES=()
 
 # What pg_regress sets for a database that it makes.  database_settings N DATABASE
@@ -108,8 +108,6 @@ shared_preload_libraries = ''"
 
 # ---- on the pair ----
 
-GROUPS_MADE=" "
-
 # run_suite NAME: on the pair, with its two comparisons
 run_suite() {
   local db status=0 pid error
@@ -126,6 +124,7 @@ run_suite() {
     show_stop "$error"
     say "the last of pg_regress:"
     tail -5 "$W/out.log" | sed 's/^/    /'
+    STOPPED=1
     result 1 "$1: apply"
     return
   fi
