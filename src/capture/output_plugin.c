@@ -363,16 +363,20 @@ put_sequence(Plugin *plugin, ReorderBufferTXN *txn, bool transactional, const ch
 			 Size size, const char *message, XLogRecPtr lsn)
 {
 	TransactionId xid = transactional ? txn->xid : InvalidTransactionId;
+	TransactionId subxid;
 	RecordSequence sequence;
 	bool		found;
 
-	if (!plugin_sequence_read(prefix, size, message, lsn, &sequence, &found))
+	if (!plugin_sequence_read(prefix, size, message, lsn, &sequence, &subxid, &found))
 		return false;
 	if (!found)
 		return true;
 	if (transactional)
 		ensure_begun(plugin, txn);
-	record_put_sequence(begin_records(plugin), xid, xid, &sequence);
+	/* what is not streamed has committed: its subtransactions don't matter */
+	if (!transactional || !plugin->streaming)
+		subxid = xid;
+	record_put_sequence(begin_records(plugin), xid, subxid, &sequence);
 	records_done(plugin);
 	return true;
 }

@@ -91,7 +91,7 @@ extern PluginRelation *plugin_relation_get(Plugin *plugin, Relation rel);
 /* plugin_sequence.c */
 extern void plugin_sequence_init(void);
 extern bool plugin_sequence_read(const char *prefix, Size size, const char *message,
-								 XLogRecPtr lsn, RecordSequence *sequence, bool *found);
+								 XLogRecPtr lsn, RecordSequence *sequence, TransactionId *subxid, bool *found);
 
 /* The relation that has this storage in the catalog of transactions committed by now,
  * InvalidOid for none; called while WAL is decoded, for a record of transaction xid. */

@@ -89,6 +89,7 @@ sequence_decode(LogicalDecodingContext *ctx, XLogRecordBuffer *buf)
 		node == NULL)
 		return;
 	read_state(record, &m);
+	m.subxid = xid;
 	message_mac(node, InvalidTransactionId, SEQUENCE_MARKED(&m), m.mac);
 	transactional = !OidIsValid(plugin_storage_relid(ctx, xid, m.tablespace, m.relfilenode));
 	if (transactional && !TransactionIdIsValid(xid))
@@ -131,11 +132,12 @@ name_of(const SequenceMessage *m, RecordSequence *sequence)
 
 /*
  * Is the message a sequence's state?  Then *sequence says which, or *found is false
- * for one that is not for the stream.
+ * for one that is not for the stream; *subxid is the subtransaction that it belongs
+ * to, should it belong to a transaction.
  */
 bool
 plugin_sequence_read(const char *prefix, Size size, const char *message, XLogRecPtr lsn,
-					 RecordSequence *sequence, bool *found)
+					 RecordSequence *sequence, TransactionId *subxid, bool *found)
 {
 	MemoryContext old = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -148,6 +150,7 @@ plugin_sequence_read(const char *prefix, Size size, const char *message, XLogRec
 	memcpy(&m, message, sizeof(m));
 	if (!message_mac_fits(node, InvalidTransactionId, SEQUENCE_MARKED(&m), m.mac))
 		return false;
+	*subxid = m.subxid;
 	sequence->lsn = lsn;
 	sequence->last_value = m.last_value;
 	sequence->is_called = m.is_called;

@@ -19,6 +19,7 @@ typedef struct SequenceMessage
 	uint8		mac[MESSAGE_MAC_LEN];	/* of what follows, as of no transaction */
 	Oid			tablespace;
 	Oid			relfilenode;
+	TransactionId subxid;		/* if it belongs to the transaction: to which part of it */
 	int64		last_value;
 	int32		reserved;		/* increments beyond last_value that are logged */
 	bool		is_called;

@@ -32,8 +32,10 @@
 
 #include "access/parallel.h"
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "commands/dbcommands.h"
 #include "postmaster/autovacuum.h"
+#include "replication/message.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
@@ -354,6 +356,24 @@ gate_note_sequence(NodeShared *node)
 {
 	gate_xact.sequences = true;
 	pg_atomic_fetch_add_u64(&node->sequence_uses, 1);
+}
+
+/*
+ * Before the commit of a transaction that has used nextval().  What it has drawn may
+ * lie in a reserve that another session has logged, and nobody else has that yet; the
+ * client would have a value that a new primary hands out again.  So under an ack policy
+ * the transaction writes something, and then waits in its commit as all that write do.
+ */
+void
+gate_make_draws_wait(void)
+{
+	if (gate_my_node == NULL ||
+		pg_atomic_read_u32(&gate_my_node->ack_policy) == ACK_NONE ||
+		gate_state(gate_my_node) == GATE_CLOSED)
+		return;
+	(void) GetTopTransactionId();
+	if (XLogRecPtrIsInvalid(XactLastRecEnd))
+		(void) baton_log_marker("baton");
 }
 
 /* Around VACUUM and its kind, which run transactions of their own. */

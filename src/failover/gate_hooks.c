@@ -394,6 +394,8 @@ gate_xact_event(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
+			if (gate_xact.sequences)
+				gate_make_draws_wait();
 			if (!TransactionIdIsValid(GetTopTransactionIdIfAny()))
 				return;
 			/* FALLTHROUGH */

@@ -86,6 +86,7 @@ extern void gate_enter_write(NodeShared *node, const char *command);
 extern void gate_enter_commit_prepared(NodeShared *node, const char *command);
 extern void gate_note_temporary(void);
 extern void gate_note_sequence(NodeShared *node);
+extern void gate_make_draws_wait(void);
 extern void gate_maintenance_begin(void);
 extern void gate_maintenance_end(void);
 extern void gate_pre_commit(NodeShared *node);
