@@ -29,14 +29,13 @@
 #include "access/xlog.h"
 #include "executor/spi.h"
 #include "failover/gate.h"
+#include "failover/target.h"
 #include "miscadmin.h"
 #include "replication/message.h"
 #include "ship/acks.h"
 #include "stream/record.h"
 #include "utils/snapmgr.h"
 
-/* A target may be this far behind, in bytes, when the clients are stopped. */
-#define TARGET_NEAR		((uint64) 4 * 1024 * 1024)
 /* How long a target that is not within reach is looked for, in ms. */
 #define FIND_TARGET_MS	3000
 /* How long the new primary's TERM record is waited for, in ms. */
@@ -126,119 +125,6 @@ give_up(Coordinator *c, int sqlerrcode, const char *message, const char *detail,
 
 /* ---- before anything is stopped ---- */
 
-static PeerShared
-peer_copy(Coordinator *c, uint16 id)
-{
-	PeerShared	copy = {0};
-	PeerShared *peer;
-
-	LWLockAcquire(&c->node->peer_lock, LW_SHARED);
-	peer = node_peer(c->node, id);
-	if (peer != NULL)
-		copy = *peer;
-	LWLockRelease(&c->node->peer_lock);
-	return copy;
-}
-
-/* Why a member cannot take over, or NULL. */
-static const char *
-unfit_target(Coordinator *c, const Member *m, const PeerShared *peer)
-{
-	if (m->voter.type != CONSENSUS_ELECTABLE)
-		return "its type does not let it lead";
-	if (m->voter.priority == 0)
-		return "its priority is 0, so that it never leads";
-	if (m->voter.joining || peer->state == NODE_COPYING)
-		return "it has not finished joining the group";
-	if (peer->link != LINK_STREAMING)
-		return peer->error[0] ? psprintf("it is not reachable: %s", peer->error) : "it is not reachable";
-	if (peer->state != NODE_REPLICA)
-		return psprintf("its state is %s", node_state_name(peer->state));
-	if (peer->apply_error[0] != '\0')
-		return psprintf("it has stopped applying: %s", peer->apply_error);
-	return NULL;
-}
-
-/* The replica with the highest priority among those that are near, else the nearest. */
-static Member *
-choose_target(Coordinator *c)
-{
-	Membership *m = &c->control.membership;
-	StreamPos	flushed = node_log_tail(c->node).flushed;
-	Member	   *best = NULL;
-	StreamPos	best_applied = 0;
-	bool		best_near = false;
-
-	for (int i = 0; i < m->count; i++)
-	{
-		Member	   *member = &m->members[i];
-		PeerShared	peer = peer_copy(c, member->voter.id);
-		bool		near = peer.applied + TARGET_NEAR >= flushed;
-
-		if (member->voter.id == c->control.self || unfit_target(c, member, &peer) != NULL)
-			continue;
-		if (best == NULL || (near && !best_near) ||
-			(near == best_near && member->voter.priority > best->voter.priority) ||
-			(near == best_near && member->voter.priority == best->voter.priority && peer.applied > best_applied))
-		{
-			best = member;
-			best_applied = peer.applied;
-			best_near = near;
-		}
-	}
-	return best;
-}
-
-/*
- * Who is to take over?  *unfit: why nobody can, *member then is who was meant,
- * NULL if nobody was named.
- */
-static Member *
-resolve_target(Coordinator *c, const char **unfit)
-{
-	CommandShared *cmd = &c->node->command;
-	Member	   *member;
-	PeerShared	peer;
-
-	*unfit = NULL;
-	if (cmd->target == 0)
-	{
-		member = choose_target(c);
-		if (member == NULL)
-			*unfit = "None of the members is a replica within reach.";
-		return member;
-	}
-	member = membership_find(&c->control.membership, cmd->target);
-	if (member == NULL || member->voter.id == c->control.self)
-	{
-		*unfit = "The target must be another member of the group.";
-		return NULL;
-	}
-	peer = peer_copy(c, member->voter.id);
-	*unfit = unfit_target(c, member, &peer);
-	return member;
-}
-
-/* Would waiting change that the target is unfit? */
-static bool
-hopeless(Coordinator *c, const Member *member)
-{
-	if (member == NULL)
-		return c->node->command.target != 0 || c->control.membership.count < 2;
-	return member->voter.type != CONSENSUS_ELECTABLE || member->voter.priority == 0;
-}
-
-/* Would commits on the target wait in vain, if this node is out of service then? */
-static bool
-ack_policy_breaks(Coordinator *c, const Member *target)
-{
-	const Membership *m = &c->control.membership;
-
-	return c->failover.after != AFTER_REJOIN &&
-		!acks_reachable(m->ack_policy, m, target->voter.id, c->control.self) &&
-		acks_reachable(m->ack_policy, m, target->voter.id, 0);
-}
-
 /*
  * A replica that has just come back may need a moment until it streams again, so
  * a target that is unfit is looked at for a while; clients go on meanwhile.
@@ -254,10 +140,10 @@ poll_find_target(Coordinator *c, uint64 now)
 	f->phase = PHASE_IDLE;
 	coordinator_welcome_joined(c);
 	f->phase = PHASE_FIND_TARGET;
-	member = resolve_target(c, &unfit);
+	member = failover_resolve_target(c, &unfit);
 	if (unfit != NULL)
 	{
-		if (now < f->find_until && !hopeless(c, member))
+		if (now < f->find_until && !failover_target_is_hopeless(c, member))
 			return POLL_WAIT;
 		f->phase = PHASE_IDLE;
 		set_peer_notify(c, false);
@@ -266,7 +152,7 @@ poll_find_target(Coordinator *c, uint64 now)
 					   unfit, "See baton.stat_replication for the state of each.");
 		return POLL_WAIT;
 	}
-	if (ack_policy_breaks(c, member))
+	if (failover_breaks_policy(c, member, f->after))
 	{
 		f->phase = PHASE_IDLE;
 		set_peer_notify(c, false);
@@ -324,10 +210,10 @@ static bool
 target_near(Coordinator *c, uint64 now)
 {
 	FailoverRun *f = &c->failover;
-	PeerShared	peer = peer_copy(c, f->target);
+	PeerShared	peer = failover_peer(c, f->target);
 	StreamPos	flushed = node_log_tail(c->node).flushed;
 
-	if (peer.applied + TARGET_NEAR >= flushed)
+	if (peer.applied + FAILOVER_TARGET_NEAR >= flushed)
 		return true;
 	if (now >= f->deadline)
 		give_up(c, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -505,7 +391,7 @@ failover_outcome(Coordinator *c, ConsensusOutcome outcome)
 		return;
 	if (outcome == OUTCOME_ATTEMPT_VOID)
 	{
-		PeerShared	peer = peer_copy(c, f->target);
+		PeerShared	peer = failover_peer(c, f->target);
 
 		give_up(c, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 				psprintf("\"%s\" did not acknowledge in time", f->target_name),
@@ -556,7 +442,7 @@ end_sessions(Coordinator *c)
 static bool
 target_leads(Coordinator *c)
 {
-	PeerShared	peer = peer_copy(c, c->failover.target);
+	PeerShared	peer = failover_peer(c, c->failover.target);
 
 	return peer.led_term >= c->failover.new_term ||
 		(c->consensus.leader == c->failover.target && c->consensus.durable.term >= c->failover.new_term &&
@@ -773,13 +659,13 @@ failover_by_itself(Coordinator *c, uint16 target, int64 timeout_ms, int64 drain_
 bool
 failover_at_shutdown(Coordinator *c, int64 timeout_ms)
 {
-	Member	   *target = choose_target(c);
+	Member	   *target = failover_choose_target(c);
 	PeerShared	peer;
 
 	if (target == NULL || timeout_ms <= 0)
 		return false;
-	peer = peer_copy(c, target->voter.id);
-	if (peer.applied + TARGET_NEAR < node_log_tail(c->node).flushed)
+	peer = failover_peer(c, target->voter.id);
+	if (peer.applied + FAILOVER_TARGET_NEAR < node_log_tail(c->node).flushed)
 		return false;
 	coordinator_note(c, "shutdown", "the server stops: hands the lead over to \"%s\"", target->name);
 	/* clients have been told to end */
@@ -791,7 +677,7 @@ failover_at_shutdown(Coordinator *c, int64 timeout_ms)
 bool
 failover_target_streams(Coordinator *c)
 {
-	return peer_copy(c, c->failover.target).link == LINK_STREAMING;
+	return failover_peer(c, c->failover.target).link == LINK_STREAMING;
 }
 
 /*

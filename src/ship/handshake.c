@@ -102,18 +102,30 @@ handshake_removed(NodeShared *node, const HandshakeArgs *args, const Membership 
 
 /*
  * Do both sides claim to be the one that goes on alone?  A designation moves in two
- * steps that both have, so that cannot come about by itself.
+ * steps that both have, so that cannot come about by itself: somebody has put an old
+ * control file back.  Whose list of members is the older one, its node goes out of
+ * service, before it elects itself.
  */
 static bool
 handshake_two_designated(NodeShared *node, const HandshakeArgs *args, const Membership *theirs)
 {
 	bool		both;
+	bool		older;
 
 	LWLockAcquire(&node->state_lock, LW_SHARED);
 	both = theirs->rule == RULE_DESIGNATED && node->membership.rule == RULE_DESIGNATED &&
 		theirs->designated == args->from_id && node->membership.designated == node->self;
+	older = node->membership.version < theirs->version;
 	LWLockRelease(&node->state_lock);
-	return both;
+	if (!both || !older)
+		return both;
+	SpinLockAcquire(&node->mutex);
+	snprintf(node->sync_error, sizeof(node->sync_error),
+			 "it believes that it is designated, as an older list of members says, but \"%s\" is; leave the group and join it again",
+			 args->from_name);
+	SpinLockRelease(&node->mutex);
+	node_wake(node, WORKER_COORDINATOR);
+	return true;
 }
 
 /*

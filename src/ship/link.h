@@ -204,6 +204,8 @@ struct Shipper
 	MemoryContext context;
 	ShipView	view;
 	uint64		watch_until;	/* no longer primary: watch the others until then, ms */
+	uint64		unreached_since;	/* no primary has a connection to here since, ms; 0: one has, or this
+									 * node leads or takes no part */
 	uint64		told_term;		/* higher term that the coordinator was told of ... */
 	uint64		told_at;		/* ... and when */
 	Membership	membership;

@@ -16,6 +16,8 @@
  *					its TERM record on; heartbeats; watches
  *	 just was		lets the calls under way finish, delivers messages; watches on
  *					for WATCH_AFTER_MS, to see its successor lead
+ *	 not reached	by any primary, for longer than an election takes: watches too, for
+ *					perhaps nobody can reach this node, and answers come no other way
  *	 anything else	connects only to deliver messages to a member that does not
  *					watch this node, and closes when idle
  *
@@ -201,6 +203,7 @@ shipper_look(Shipper *ship)
 	ShipView   *view = &ship->view;
 	bool		was_primary = view->primary;
 	bool		changed;
+	bool		unreached;
 
 	view->now = boot_ms();
 	view->wall = GetCurrentTimestamp();
@@ -215,6 +218,7 @@ shipper_look(Shipper *ship)
 
 	LWLockAcquire(&node->state_lock, LW_SHARED);
 	view->primary = node->state == NODE_PRIMARY;
+	unreached = node->state == NODE_UNKNOWN || node->state == NODE_REPLICA;
 	view->term = node->term;
 	view->lead_start = view->primary && node->lead_term == node->term ? node->lead_start : 0;
 	changed = view->self != node->self;
@@ -226,6 +230,7 @@ shipper_look(Shipper *ship)
 	/* a reign ends under log_lock, a moment before the state says so */
 	if (!node->log_ready || node->log_error[0] != '\0' || node->append_term != view->term)
 		view->primary = false;
+	unreached = unreached && node->receiver_pid == 0;
 	LWLockRelease(&node->log_lock);
 
 	SpinLockAcquire(&node->mutex);
@@ -238,7 +243,12 @@ shipper_look(Shipper *ship)
 
 	if (was_primary && !view->primary)
 		ship->watch_until = view->now + WATCH_AFTER_MS;
-	view->watching = view->primary || view->now < ship->watch_until;
+	if (!unreached)
+		ship->unreached_since = 0;
+	else if (ship->unreached_since == 0)
+		ship->unreached_since = view->now;
+	view->watching = view->primary || view->now < ship->watch_until ||
+		(unreached && view->now >= ship->unreached_since + 2 * (uint64) baton_effective_election_timeout());
 	lag_note(&ship->lag, view->tail.flushed, view->wall);
 	if (changed)
 	{

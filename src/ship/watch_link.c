@@ -3,7 +3,8 @@
  * other, so that its news and its messages are here the moment they exist.
  *
  * A primary watches every member; one that has handed over goes on for a while,
- * to see its successor lead.  Nobody else does.  The connection shakes hands
+ * to see its successor lead; a node that no primary has reached for long does, to get
+ * answers that nobody can bring, and to know that there is a primary.  The connection shakes hands
  * without a term: it never appends.
  */
 #include "baton.h"
@@ -156,6 +157,27 @@ watch_post_messages(Link *link, const char *bytes, int len)
 	return true;
 }
 
+/*
+ * This node does not lead, and watches a member that does, with its gate open: a sign of
+ * life, though it asks for no lease and brings no frames.
+ */
+static void
+watch_heard_primary(Link *link)
+{
+	NodeShared *node = link->ship->node;
+	uint64		term = link->watch.led_term;
+
+	if (link->ship->view.primary || term == 0 || TERM_MEMBER(term) != link->id || term < link->ship->view.term)
+		return;
+	SpinLockAcquire(&node->mutex);
+	node->heard_term = term;
+	node->heard_leader = link->id;
+	node->heard_lease = 0;
+	node->heard_at = boot_ms();
+	SpinLockRelease(&node->mutex);
+	node_wake(node, WORKER_COORDINATOR);
+}
+
 static void
 watch_answer(Link *link)
 {
@@ -178,6 +200,7 @@ watch_answer(Link *link)
 	link->last_reply = link->ship->view.wall;
 	link->dirty = true;
 	link_saw_term(link, w->term, w->led_term);
+	watch_heard_primary(link);
 	/* published before the messages are posted: they may refer to it */
 	link_publish(link);
 	if (!watch_post_messages(link, PQgetvalue(r, 0, 6), PQgetlength(r, 0, 6)))

@@ -43,4 +43,25 @@ $n2->{proxy}->heal('n3');
 caught_up($n2, $n1, $n3);
 same_data($n2, $n3, 'all have the same');
 same_data($n2, $n1, 'everywhere');
+
+# ---- nobody reaches it, and it reaches all ----
+$n3->stop;
+$n2->run(q{select * from baton.failover('n1', after => 'rejoin')});
+$n1->wait_state('primary');
+$n2->wait_state('replica');
+my $term = $n1->term;
+$n3->{proxy}->cut($_) for 'n1', 'n2';
+$n3->start;
+ok(eventually(sub { $n3->run('select primary_name from baton.status') eq 'n1' }), 'a node that nobody reaches learns who leads')
+  or diag($n3->run('select * from baton.status'));
+ok(eventually(sub { $n3->state eq 'replica' }), 'and that it is alive');
+my $changes = q(select count(*) from baton.events where event = 'state');
+my $before = $n3->run($changes);
+$n1->run('insert into t values (102)');
+is($n3->run('select pg_sleep(3); select count(*) from t'), "\n101", 'it has not what nobody brings');
+is($n3->run($changes), $before, 'but stays what it is');
+is($n1->term, $term, 'and disturbs nobody');
+$n3->{proxy}->heal($_) for 'n1', 'n2';
+caught_up($n1, $n2, $n3);
+same_data($n1, $n3, 'until it is reached, and follows');
 done_testing();
