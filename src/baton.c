@@ -7,6 +7,7 @@
 #include "api/consistency.h"
 #include "apply/ddl_nested.h"
 #include "capture/ddl.h"
+#include "capture/roles.h"
 #include "failover/gate.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -38,6 +39,7 @@ _PG_init(void)
 	ddl_nested_install_hooks();
 	ddl_install_hooks();
 	replica_identity_install_hooks();
+	roles_install_hooks();
 	gate_install_hooks();
 	guard_install_hooks();
 	consistency_install_hooks();

@@ -228,4 +228,33 @@ baton_syncrep_first(int mode)
 #define baton_guc_alloc(size)	malloc(size)
 #endif
 
+/*
+ * Memberships in roles.  Since 16 they have options of their own, and each grantor
+ * has a row of its own; before, the member's attribute decides, and SET is free.
+ */
+#if PG_VERSION_NUM >= 160000
+#define BATON_MEMBERSHIP_KEY_GRANTOR(form)	((form)->grantor)
+#define BATON_MEMBERSHIP_INHERITS(form)		((form)->inherit_option)
+#define BATON_MEMBERSHIP_SETS(form)			((form)->set_option)
+#define baton_may_grant(grantor, role)		is_admin_of_role(grantor, role)
+#define baton_grant_role(stmt, admin, inherits, sets) \
+	do { \
+		if ((stmt)->is_grant) \
+			(stmt)->opt = list_make3(makeDefElem("admin", (Node *) makeBoolean(admin), -1), \
+									 makeDefElem("inherit", (Node *) makeBoolean(inherits), -1), \
+									 makeDefElem("set", (Node *) makeBoolean(sets), -1)); \
+		GrantRole(NULL, stmt); \
+	} while (0)
+#else
+#define BATON_MEMBERSHIP_KEY_GRANTOR(form)	InvalidOid
+#define BATON_MEMBERSHIP_INHERITS(form)		true
+#define BATON_MEMBERSHIP_SETS(form)			true
+#define baton_may_grant(grantor, role)		true
+#define baton_grant_role(stmt, admin, inherits, sets) \
+	do { \
+		(stmt)->admin_opt = (stmt)->is_grant && (admin); \
+		GrantRole(stmt); \
+	} while (0)
+#endif
+
 #endif							/* BATON_PG_COMPAT_H */

@@ -24,6 +24,7 @@ int			baton_connect_timeout;
 int			baton_max_clock_delta;
 int			baton_copy_jobs;
 bool		baton_auto_copy;
+bool		baton_replicate_roles;
 int			baton_rollback_limit;
 int			baton_ship_window;
 int			baton_reconnect_max_delay;
@@ -72,6 +73,11 @@ define_stream_settings(void)
 							 "Lets a node that cannot follow the stream any more take a new copy by itself.",
 							 "Its data stays until the new copy can replace it. If off, the node goes out of service.",
 							 &baton_auto_copy, true,
+							 PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("baton.replicate_roles",
+							 "Carries roles, their passwords, memberships, settings and comments to the other nodes' servers.",
+							 "If off on a primary nothing of it is sent, if off on a replica nothing is applied. Roles belong to the server: one that is there already is made what it is on the primary.",
+							 &baton_replicate_roles, true,
 							 PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 

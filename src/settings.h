@@ -23,6 +23,7 @@ extern int	baton_connect_timeout;		/* ms, node to node */
 extern int	baton_max_clock_delta;		/* ms */
 extern int	baton_copy_jobs;			/* parallel jobs of the initial copy */
 extern bool baton_auto_copy;			/* a node that cannot follow takes a new copy by itself */
+extern bool baton_replicate_roles;		/* roles go to, and come from, the other nodes' servers */
 extern int	baton_rollback_limit;		/* transactions that may be rolled back, -1 no limit */
 extern int	baton_ship_window;			/* kB in flight to one replica */
 extern int	baton_reconnect_max_delay;	/* ms, upper end of the backoff */

@@ -79,6 +79,9 @@ node_slot_init(NodeShared *node, int tranche)
 	pg_atomic_init_u32(&node->watch_applied, 0);
 	pg_atomic_init_u64(&node->sequence_uses, 0);
 	pg_atomic_init_u32(&node->sequences_all, 0);
+	pg_atomic_init_u32(&node->roles_changed, 0);
+	pg_atomic_init_u32(&node->roles_logged, 0);
+	pg_atomic_init_u32(&node->roles_told, 0);
 	SpinLockInit(&node->mutex);
 }
 
@@ -150,6 +153,7 @@ baton_shmem_startup(void)
 
 		memset(baton_shared, 0, offsetof(BatonShared, nodes));
 		baton_shared->tranche = tranche;
+		pg_atomic_init_u32(&baton_shared->roles_changing, 0);
 		baton_shared->max_nodes = baton_max_nodes;
 		LWLockInitialize(&baton_shared->lock, tranche);
 		SpinLockInit(&baton_shared->mutex);

@@ -327,6 +327,11 @@ typedef struct NodeShared
 	uint64		sequences_uses;	/* ... stood at this, all states were in it; spinlock */
 	ConditionVariable sequences_cv; /* broadcast when sequences_served moves */
 
+	/* ---- roles that sessions change, see capture/roles.c ---- */
+	pg_atomic_uint32 roles_changed; /* rises behind each commit that the stream does not show */
+	pg_atomic_uint32 roles_logged;	/* the same of those that it shows */
+	pg_atomic_uint32 roles_told;	/* coordinator: roles_changed up to which all is in the stream */
+
 	char		slot_name[NAMEDATALEN];	/* capture's slot, "" until it is made */
 	char		copy_conninfo[BATON_CONNINFO_LEN];	/* where to take it from; coordinator, state_lock */
 	CopyShared	copy;			/* progress and requests of the copy worker, spinlock */
@@ -459,6 +464,7 @@ typedef struct BatonShared
 	int			tranche;		/* of all LWLocks here */
 	int			max_nodes;
 	uint64		generation;		/* of the slot taken last; under lock */
+	pg_atomic_uint32 roles_changing;	/* sessions that are about to commit changes of roles */
 	NodeShared	nodes[FLEXIBLE_ARRAY_MEMBER];
 } BatonShared;
 

@@ -240,6 +240,23 @@ show_ddl(RecordLister *l, const Record *r, StreamError *err)
 	return true;
 }
 
+/* Without its texts: a password's hash is nobody's business. */
+static bool
+show_role(RecordLister *l, const Record *r, StreamError *err)
+{
+	static const char *const items[] = {
+		"", "attributes", "gone", "renamed", "member", "no member", "settings", "comment", "database"
+	};
+	RecordRole	role;
+
+	if (record_get_role(r, &role, err) != STREAM_OK)
+		return false;
+	appendStringInfo(&l->detail, "%s: %s", items[role.item], role.name);
+	if (role.other[0] != '\0')
+		appendStringInfo(&l->detail, ", %s", role.other);
+	return true;
+}
+
 static bool
 show_sequence(RecordLister *l, const Record *r, StreamError *err)
 {
@@ -356,6 +373,8 @@ show_record(RecordLister *l, const Record *r, StreamError *err)
 			return !c.failed;
 		case RECORD_DDL:
 			return show_ddl(l, r, err);
+		case RECORD_ROLE:
+			return show_role(l, r, err);
 		case RECORD_SEQUENCE:
 			return show_sequence(l, r, err);
 		case RECORD_LARGE_OBJECT:

@@ -18,6 +18,8 @@
  *   sequence.c       states of sequences
  *   ddl.c            commands that change definitions
  *   large_object.c   large objects
+ *   role.c           roles, and what else all databases of a server share
+ *   role_row.c       ... the rows of two catalogs that are written as they are
  */
 #ifndef BATON_APPLY_H
 #define BATON_APPLY_H
@@ -150,6 +152,8 @@ typedef struct OpenRelation
 
 /* ---- local.c ---- */
 
+#define APPLY_ROLE_NOTES	32
+
 typedef struct LocalTransaction
 {
 	bool		started;
@@ -176,6 +180,10 @@ typedef struct LocalTransaction
 
 	struct TouchedSet *touched; /* rows whose changes are left out, NULL none (touched.h) */
 	bool		tolerant;		/* a row to delete that is not there is passed over */
+
+	/* hashes of what was said last of roles */
+	uint32		role_notes[APPLY_ROLE_NOTES];
+	uint32		n_role_notes;
 
 	RecordValue *old_values;	/* scratch, RECORD_MAX_ATTS each */
 	RecordValue *new_values;
@@ -245,6 +253,21 @@ extern void apply_ddl(LocalTransaction *t, const Record *r);
 /* ---- large_object.c ---- */
 
 extern void apply_large_object(LocalTransaction *t, const Record *r);
+
+/* ---- role.c ---- */
+
+extern void apply_role(LocalTransaction *t, const Record *r);
+/* Say, in the log and in baton.events, what of a role could not be carried out. */
+extern void apply_role_note(LocalTransaction *t, const char *fmt,...) pg_attribute_printf(2, 3);
+
+/* ---- role_row.c ---- */
+
+/* Make role `role` what the record says, or make it (InvalidOid). */
+extern void apply_role_attributes(Oid role, RecordRole *r);
+/* The settings of a role (InvalidOid: of all) in a database (InvalidOid: in all). */
+extern void apply_role_settings(Oid role, Oid database, RecordRole *r);
+/* Owner (InvalidOid: as it is), connection limit and access list of this database. */
+extern void apply_role_database(LocalTransaction *t, Oid owner, RecordRole *r);
 
 /* ---- truncate.c ---- */
 

@@ -91,8 +91,7 @@ enter(Surroundings *s, const RecordDdl *ddl)
 	if (!OidIsValid(role))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("role \"%s\", which has run a command of the stream, does not exist here", ddl->role),
-				 errhint("Create the role, then apply goes on.")));
+				 errmsg("role \"%s\", which has run a command of the stream, does not exist here", ddl->role)));
 	s->transaction_start = GetCurrentTransactionStartTimestamp();
 	s->statement_start = GetCurrentStatementStartTimestamp();
 	s->guc_level = NewGUCNestLevel();
@@ -133,55 +132,6 @@ filled_view(Node *command)
 	if (IsA(command, RefreshMatViewStmt))
 		return ((RefreshMatViewStmt *) command)->relation;
 	return NULL;
-}
-
-/* CREATE ROLE's options that ALTER ROLE knows.  CREATE USER means LOGIN. */
-static List *
-alterable_options(const CreateRoleStmt *create)
-{
-	List	   *options = NIL;
-	bool		login = false;
-	ListCell   *lc;
-
-	foreach(lc, create->options)
-	{
-		DefElem    *def = (DefElem *) lfirst(lc);
-
-		if (strcmp(def->defname, "sysid") == 0 || strcmp(def->defname, "addroleto") == 0 ||
-			strcmp(def->defname, "rolemembers") == 0 || strcmp(def->defname, "adminmembers") == 0)
-			continue;
-		login = login || strcmp(def->defname, "canlogin") == 0;
-		options = lappend(options, def);
-	}
-	if (create->stmt_type == ROLESTMT_USER && !login)
-		options = lappend(options, makeDefElem("canlogin", (Node *) makeBoolean(true), -1));
-	return options;
-}
-
-/*
- * Roles belong to the server: one that is here already, of another database of the
- * group's perhaps, is made what the command says; one that is gone is gone.
- */
-static Node *
-adapt_role_command(Node *command)
-{
-	CreateRoleStmt *create = (CreateRoleStmt *) command;
-	AlterRoleStmt *alter;
-	RoleSpec   *role;
-
-	if (IsA(command, DropRoleStmt))
-		((DropRoleStmt *) command)->missing_ok = true;
-	if (!IsA(command, CreateRoleStmt) || !OidIsValid(get_role_oid(create->role, true)))
-		return command;
-	role = makeNode(RoleSpec);
-	role->roletype = ROLESPEC_CSTRING;
-	role->rolename = create->role;
-	role->location = -1;
-	alter = makeNode(AlterRoleStmt);
-	alter->role = role;
-	alter->action = +1;
-	alter->options = alterable_options(create);
-	return (Node *) alter;
 }
 
 /* EXPLAIN ANALYZE of a command that makes something: the command. */
@@ -350,7 +300,7 @@ run(RawStmt *raw, const char *text, const RecordDdl *ddl)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("a command of the stream is no command that changes definitions")));
-	query->utilityStmt = adapt_role_command(explained(query->utilityStmt));
+	query->utilityStmt = explained(query->utilityStmt);
 	if (!ddl_adapt_tablespaces(query->utilityStmt))
 		return;
 	adapt(query->utilityStmt, ddl);
@@ -371,10 +321,13 @@ run(RawStmt *raw, const char *text, const RecordDdl *ddl)
 
 #define SHOWN_LENGTH	1000
 
+/* A role that is missing is the likeliest cause of one kind of error. */
 static void
 show_command(void *arg)
 {
 	errcontext("command of the replication stream: %s", (const char *) arg);
+	if (geterrcode() == ERRCODE_UNDEFINED_OBJECT)
+		errhint("If a role is missing here, create it, then apply goes on; with baton.replicate_roles on, on both sides, roles come by themselves.");
 }
 
 /*

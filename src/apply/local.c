@@ -197,6 +197,9 @@ local_apply(LocalTransaction *t, const Record *r)
 		case RECORD_SEQUENCE:
 			apply_sequence(t, r);
 			break;
+		case RECORD_ROLE:
+			apply_role(t, r);
+			break;
 		case RECORD_DDL:
 			apply_ddl(t, r);
 			break;

@@ -7,6 +7,7 @@
  */
 #include "capture/ddl.h"
 
+#include "capture/roles.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "failover/gate.h"
@@ -53,7 +54,8 @@ stays_here(Node *parsetree)
 		case T_DiscardStmt:
 			return true;
 		default:
-			return false;
+			/* told by rows, or of the server */
+			return role_command_stays(parsetree);
 	}
 }
 

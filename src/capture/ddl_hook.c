@@ -16,6 +16,9 @@
  * a command or an extension's script does in its own course, for that happens on
  * the replica all the same.
  *
+ * Roles and what else all databases share travel as rows (roles.c), whoever changes
+ * them: an extension's script too, for its passwords get other hashes elsewhere.
+ *
  * Anybody may write messages to WAL.  Ours carry a mark that only the server can make
  * (message_mac.c), and the output plugin takes no others.
  */
@@ -23,6 +26,7 @@
 
 #include "access/xact.h"
 #include "capture/message_mac.h"
+#include "capture/roles.h"
 #include "commands/extension.h"
 #include "executor/executor.h"
 #include "failover/gate.h"
@@ -101,15 +105,12 @@ ddl_log(NodeShared *node, const char *text, uint8 flags)
 	PG_END_TRY();
 }
 
-/* The node whose stream the command belongs to, or NULL. */
+/* The node whose stream gets what this session does, or NULL. */
 static NodeShared *
-node_of_command(ProcessUtilityContext context)
+node_of_session(void)
 {
-	NodeShared *node;
+	NodeShared *node = baton_worker_exempt ? NULL : node_mine();
 
-	if (context == PROCESS_UTILITY_SUBCOMMAND || creating_extension || baton_worker_exempt)
-		return NULL;
-	node = node_mine();
 	if (node == NULL || gate_session_writes_locally(node) ||
 		pg_atomic_read_u32(&node->gate) == GATE_CLOSED)
 		return NULL;
@@ -123,13 +124,21 @@ ddl_process_utility(PlannedStmt *stmt, const char *query, bool read_only_tree,
 {
 	ProcessUtility_hook_type next = prev_process_utility ?
 		prev_process_utility : standard_ProcessUtility;
-	NodeShared *node = node_of_command(context);
+	NodeShared *node = node_of_session();
+	bool		whole = context != PROCESS_UTILITY_SUBCOMMAND && !creating_extension;
 	DdlCommand	command = {0};
 	DdlDetach	detach;
 	bool		alters = IsA(stmt->utilityStmt, AlterTableStmt);
+	RoleCommand roles = {0};
+	bool		prepared = IsA(stmt->utilityStmt, TransactionStmt) &&
+		((TransactionStmt *) stmt->utilityStmt)->kind == TRANS_STMT_COMMIT_PREPARED;
 
-	if (node != NULL)
+	if (node != NULL && whole)
 		ddl_classify(stmt, query, params, &command);
+	if (!baton_worker_exempt)
+		role_command_begin(&roles, stmt->utilityStmt, node);
+	if (command.when != DDL_NOT)
+		roles_log_needed(node);
 	if (command.when == DDL_BEFORE)
 		ddl_log(node, command.text, command.flags);
 	else if (command.when == DDL_AFTER)
@@ -144,6 +153,9 @@ ddl_process_utility(PlannedStmt *stmt, const char *query, bool read_only_tree,
 	}
 	if (command.when != DDL_NOT)
 		replica_identity_check(node);
+	role_command_end(&roles);
+	if (prepared)
+		roles_changed(node != NULL);
 }
 
 /* Called by _PG_init, before the gate's hooks: these then come first. */

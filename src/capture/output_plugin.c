@@ -31,6 +31,7 @@
 #include "access/xact.h"
 #include "capture/ddl.h"
 #include "capture/message_mac.h"
+#include "capture/roles.h"
 #include "catalog/pg_replication_origin.h"
 #include "commands/defrem.h"
 #include "mb/pg_wchar.h"
@@ -330,30 +331,36 @@ plugin_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 }
 
 /*
- * A command, if ddl_hook.c has written it.
+ * A command that ddl_hook.c has written, or a row that roles.c has.  Their first bytes
+ * differ, so that neither can be shown again as the other.
  */
 static bool
 put_ddl(Plugin *plugin, ReorderBufferTXN *txn, const char *prefix, Size size, const char *message)
 {
 	NodeShared *node = node_find(MyDatabaseId);
-	const Size	head = MESSAGE_MAC_LEN + sizeof(uint32);
+	bool		command = strcmp(prefix, DDL_MESSAGE_PREFIX) == 0;
+	Size		head = MESSAGE_MAC_LEN + sizeof(uint32);
 	StreamBuf  *out;
 	size_t		record;
 
-	if (strcmp(prefix, DDL_MESSAGE_PREFIX) != 0 || size < head || node == NULL ||
+	if ((!command && strcmp(prefix, ROLE_MESSAGE_PREFIX) != 0) || size <= head || node == NULL ||
+		(message[head] == ROLE_MESSAGE_MARK) == command ||
 		!message_mac_fits(node, txn->xid, message + MESSAGE_MAC_LEN,
 						  size - MESSAGE_MAC_LEN, message))
 		return false;
+	if (!command)
+		head++;
 	ensure_begun(plugin, txn);
 	out = begin_records(plugin);
 	/* what is not streamed has committed: its subtransactions don't matter */
-	record = record_begin(out, RECORD_DDL, txn->xid, plugin->streaming ?
+	record = record_begin(out, command ? RECORD_DDL : RECORD_ROLE, txn->xid, plugin->streaming ?
 						  stream_load_u32(message + MESSAGE_MAC_LEN) : txn->xid);
 	stream_buf_append(out, message + head, size - head);
 	record_end(out, record);
 	records_done(plugin);
-	plugin->rows_xid = size > head && (message[head] & (RECORD_DDL_NO_DATA | RECORD_DDL_ROWS)) ?
-		txn->xid : InvalidTransactionId;
+	if (command)
+		plugin->rows_xid = size > head && (message[head] & (RECORD_DDL_NO_DATA | RECORD_DDL_ROWS)) ?
+			txn->xid : InvalidTransactionId;
 	return true;
 }
 

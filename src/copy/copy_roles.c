@@ -2,10 +2,12 @@
  * copy_roles.c - what pg_dump takes for granted in the target's server: roles and
  * tablespaces.
  *
- * Roles that own something in the database or are granted something, those they
- * are members of, and the source's bootstrap superuser (whose ownership the catalogs
- * do not record) are made here if they are missing, with the same attributes and
- * memberships.  A role that exists is left alone: it belongs to this server.
+ * All roles of the source are made here if they are missing, with the same attributes
+ * and memberships, for the stream that follows may use any of them; the source's
+ * bootstrap superuser too, whose ownership the catalogs do not record.  A role that is
+ * here is left alone until the stream tells of it.  With baton.replicate_roles off
+ * none is made, and those that the database uses must be here: that they own something
+ * in it, are granted something, or have such a member.
  */
 #include "baton.h"
 
@@ -14,7 +16,7 @@
 
 #define ROLES_QUERY \
 	"WITH RECURSIVE used(oid) AS (" \
-	"  SELECT oid FROM pg_catalog.pg_roles WHERE oid = 10 OR oid IN (" \
+	"  SELECT oid FROM pg_catalog.pg_roles WHERE %s OR oid = 10 OR oid IN (" \
 	"    SELECT d.refobjid FROM pg_catalog.pg_shdepend d JOIN pg_catalog.pg_database b ON b.oid = d.dbid " \
 	"    WHERE b.datname = pg_catalog.current_database() " \
 	"      AND d.refclassid = 'pg_catalog.pg_authid'::pg_catalog.regclass) " \
@@ -46,7 +48,7 @@ run_quietly(CopyContext *ctx, const char *what, const char *role, const char *sq
 	if (rows->error != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("could not %s role \"%s\", which the copied database uses: %s",
+				 errmsg("could not %s role \"%s\", which is one of the source's: %s",
 						what, role, rows->error)));
 }
 
@@ -67,7 +69,7 @@ grant_memberships(CopyContext *ctx, const char *role)
 }
 
 /*
- * Make what is missing.  The source's passwords come along if the role of the
+ * Make what is missing, or raise ERRCODE_UNDEFINED_OBJECT if that is not wanted.  The source's passwords come along if the role of the
  * connection may read them.
  */
 void
@@ -78,12 +80,14 @@ copy_roles(CopyContext *ctx)
 									  "'rolpassword', 'SELECT')");
 	bool		passwords = readable->n_rows == 1 && readable->value[0][0][0] == 't';
 	CopyRows   *roles = copy_query(ctx->source, COPY_RPC_TIMEOUT, ROLES_QUERY,
+								   baton_replicate_roles ? "true" : "false",
 								   passwords ? "r.rolpassword" : "NULL::pg_catalog.text",
 								   passwords ? "pg_authid" : "pg_roles");
 	List	   *created = NIL;
 	ListCell   *cell;
 
-	copy_query(ctx->local, COPY_RPC_TIMEOUT, "SET log_min_error_statement = panic");
+	copy_query(ctx->local, COPY_RPC_TIMEOUT, "SET log_min_error_statement = panic; SET log_statement = none; "
+			   "SET log_min_duration_statement = -1");
 	for (int i = 0; i < roles->n_rows; i++)
 	{
 		char	   *name = roles->value[i][0];
@@ -93,14 +97,19 @@ copy_roles(CopyContext *ctx)
 
 		if (there->n_rows > 0)
 			continue;
+		if (!baton_replicate_roles)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("role \"%s\", which the copied database uses, does not exist in this server", name),
+					 errhint("Create it, or turn on baton.replicate_roles.")));
 		run_quietly(ctx, "create", name, roles->value[i][1]);
 		ereport(LOG,
-				(errmsg("initial copy: created role \"%s\", which the copied database uses", name)));
+				(errmsg("initial copy: created role \"%s\"", name)));
 		created = lappend(created, name);
 	}
 	foreach(cell, created)
 		grant_memberships(ctx, (char *) lfirst(cell));
-	copy_query(ctx->local, COPY_RPC_TIMEOUT, "RESET log_min_error_statement");
+	copy_query(ctx->local, COPY_RPC_TIMEOUT, "RESET ALL");
 }
 
 /*

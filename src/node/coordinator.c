@@ -206,13 +206,19 @@ take_cut_request(Coordinator *c)
 }
 
 /*
- * position() waits for the exact states of sequences.  A failover that is about to
+ * position() waits for the exact states of sequences, other databases' sessions have
+ * changed roles.  A failover that is about to
  * write the last record of the reign tells them itself.
  */
 static void
 take_sequence_requests(Coordinator *c)
 {
-	if (sequences_wanted(c->node) && coordinator_tells_sequences(c))
+	if (!coordinator_tells_sequences(c))
+		return;
+	/* ahead of the answer, so that a position covers them */
+	if (sequences_wanted(c->node) || roles_pending(c->node))
+		(void) roles_publish(c->roles);
+	if (sequences_wanted(c->node))
 		(void) sequences_publish(c->sequences);
 }
 
@@ -516,6 +522,7 @@ baton_coordinator_main(Datum main_arg)
 
 	c->node = node_find(DatumGetObjectId(main_arg));
 	c->sequences = sequences_create(c->node, TopMemoryContext);
+	c->roles = role_publisher_create(c->node, TopMemoryContext);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();

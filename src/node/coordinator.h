@@ -7,6 +7,7 @@
 
 #include "baton.h"
 
+#include "capture/roles.h"
 #include "capture/sequence.h"
 #include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
@@ -102,6 +103,7 @@ typedef struct Coordinator
 {
 	NodeShared *node;
 	SequencePublisher *sequences;
+	RolePublisher *roles;
 	ControlData control;
 	Consensus	consensus;
 	bool		running;		/* consensus takes part (not stopped, detached, copying) */

@@ -215,6 +215,7 @@ become_primary(Coordinator *c, ConsensusOutcome outcome)
 	node->handed_term = outcome == OUTCOME_TRANSFERRED ? c->consensus.durable.term : 0;
 	SpinLockRelease(&node->mutex);
 	sequences_forget(c->sequences);
+	role_publisher_forget(c->roles);
 	c->term_end = append_term_frame(c);
 	coordinator_reign_begins(c, c->term_end);
 	c->preferred_retry = 0;

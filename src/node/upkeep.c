@@ -133,7 +133,7 @@ coordinator_detach(Coordinator *c, const char *why)
 	coordinator_publish(c);
 }
 
-/* May messages about sequences go into the stream? */
+/* May messages about sequences and roles go into the stream? */
 bool
 coordinator_tells_sequences(Coordinator *c)
 {
@@ -158,7 +158,10 @@ coordinator_upkeep(Coordinator *c)
 	remove_old_segments(c);
 	coordinator_drop_old_origins(c);
 	if (coordinator_tells_sequences(c))
+	{
+		(void) roles_publish(c->roles);
 		(void) sequences_publish(c->sequences);
+	}
 	if (++c->upkeep_turn % SLOT_CHECK_TURNS == 0)
 		check_slot(c);
 }

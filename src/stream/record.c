@@ -5,7 +5,7 @@
 
 static const char *const record_names[RECORD_LAST_TYPE + 1] = {
 	NULL, "BEGIN", "RELATION", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "DDL",
-	"SEQUENCE", "MESSAGE", "COMMIT", "ABORT", "MEMBERSHIP", "TERM", "FAILOVER", "PART",
+	"SEQUENCE", "ROLE", "MESSAGE", "COMMIT", "ABORT", "MEMBERSHIP", "TERM", "FAILOVER", "PART",
 	"LARGE_OBJECT"
 };
 
@@ -175,6 +175,24 @@ record_put_ddl_body(StreamBuf *buf, const RecordDdl *d, const RecordSetting *set
 	}
 	stream_buf_u32(buf, d->len);
 	stream_buf_append(buf, d->text, d->len);
+}
+
+void
+record_put_role_body(StreamBuf *buf, const RecordRole *r, const RecordText *texts)
+{
+	stream_buf_u8(buf, r->item);
+	stream_buf_u32(buf, r->flags);
+	stream_buf_string(buf, r->name);
+	stream_buf_string(buf, r->other);
+	stream_buf_string(buf, r->grantor);
+	stream_buf_u32(buf, (uint32) r->connection_limit);
+	stream_buf_u64(buf, (uint64) r->until);
+	stream_buf_u16(buf, r->n_texts);
+	for (int i = 0; i < r->n_texts; i++)
+	{
+		stream_buf_u32(buf, texts[i].len);
+		stream_buf_append(buf, texts[i].text, texts[i].len);
+	}
 }
 
 void

@@ -30,6 +30,9 @@
  *               string name; u32 length, value; u32 length; the statement's text
  *   SEQUENCE    xid, subxid (both 0: not transactional); u64 lsn; string schema;
  *               string name; i64 last value; u8 is called; u32 reserved
+ *   ROLE        xid, subxid; u8 item (RoleItem); u32 flags (RECORD_ROLE_*); string
+ *               name; string other; string grantor; i32 connection limit; i64 valid
+ *               until; u16 n; n texts: u32 length, bytes
  *   MESSAGE     xid, subxid (both 0: not transactional); u64 lsn; string prefix;
  *               u32 length; bytes
  *   LARGE_OBJECT xid, subxid; u8 action; u32 OID; then, by action: 'c' created: string
@@ -75,6 +78,7 @@ typedef enum RecordType
 	RECORD_TRUNCATE,
 	RECORD_DDL,
 	RECORD_SEQUENCE,
+	RECORD_ROLE,
 	RECORD_MESSAGE,
 	RECORD_COMMIT,
 	RECORD_ABORT,
@@ -203,6 +207,60 @@ typedef struct RecordLargeObject
 	const char *data;
 } RecordLargeObject;
 
+/*
+ * One row of the catalogs that all databases of a server share, as it is: of a role,
+ * or of the database itself, whose name may differ from node to node.
+ */
+typedef enum RoleItem
+{
+	ROLE_ATTRIBUTES = 1,		/* role `name`; text: its password's hash */
+	ROLE_GONE,					/* there is no role `name` any more */
+	ROLE_RENAMED,				/* role `name` is called `other` */
+	ROLE_MEMBER,				/* `other` is a member of `name` */
+	ROLE_NO_MEMBER,
+	ROLE_SETTINGS,				/* of `name` ("" all roles): texts "setting=value", none: none */
+	ROLE_COMMENT,				/* on `name` ("" the database); text: it, none: none */
+	ROLE_DATABASE				/* owner `name`; texts: grantee ("" PUBLIC), grantor, rights */
+} RoleItem;
+
+#define RECORD_ROLE_SUPERUSER	0x0001
+#define RECORD_ROLE_INHERIT		0x0002
+#define RECORD_ROLE_CREATEROLE	0x0004
+#define RECORD_ROLE_CREATEDB	0x0008
+#define RECORD_ROLE_LOGIN		0x0010
+#define RECORD_ROLE_REPLICATION 0x0020
+#define RECORD_ROLE_BYPASSRLS	0x0040
+#define RECORD_ROLE_VALID_UNTIL 0x0080	/* `until` is set */
+#define RECORD_ROLE_TEXTS		0x0100	/* a password, a comment, an access list that is not
+										 * the default */
+#define RECORD_ROLE_ADMIN		0x0200	/* membership: ADMIN OPTION */
+#define RECORD_ROLE_INHERITS	0x0400	/* membership: INHERIT OPTION */
+#define RECORD_ROLE_SETS		0x0800	/* membership: SET OPTION */
+#define RECORD_ROLE_HERE		0x1000	/* settings: in this database only */
+#define RECORD_ROLE_IF_MISSING	0x2000	/* a role that is there stays as it is */
+#define RECORD_ROLE_POWERFUL	0x4000	/* `name` is a superuser on the source, or was one
+										 * before this change */
+#define RECORD_ROLE_ALL_FLAGS	0x7FFF
+
+typedef struct RecordRole
+{
+	RoleItem	item;
+	uint32		flags;
+	char		name[RECORD_NAME_LEN];
+	char		other[RECORD_NAME_LEN];
+	char		grantor[RECORD_NAME_LEN];
+	int32		connection_limit;
+	int64		until;
+	uint16		n_texts;
+	StreamCursor texts;			/* read with record_get_text() */
+} RecordRole;
+
+typedef struct RecordText
+{
+	uint32		len;
+	const char *text;
+} RecordText;
+
 typedef struct RecordTerm
 {
 	uint64		term;
@@ -244,6 +302,8 @@ extern void record_put_large_object(StreamBuf *buf, uint32 xid, uint32 subxid,
 									const RecordLargeObject *o);
 /* A DDL record's body behind xid and subxid; d->n_settings from `settings`. */
 extern void record_put_ddl_body(StreamBuf *buf, const RecordDdl *d, const RecordSetting *settings);
+/* A ROLE record's body behind xid and subxid; r->n_texts from `texts`. */
+extern void record_put_role_body(StreamBuf *buf, const RecordRole *r, const RecordText *texts);
 extern void record_put_membership(StreamBuf *buf, const char *bytes, uint32 len);
 extern void record_put_message(StreamBuf *buf, uint32 xid, uint32 subxid, const RecordMessage *m);
 /* One piece, of at most RECORD_PART_MAX bytes, of a record that is too long for a frame. */
@@ -305,6 +365,9 @@ extern StreamCode record_get_large_object(const Record *r, RecordLargeObject *o,
 extern StreamCode record_get_ddl(const Record *r, RecordDdl *d, StreamError *err);
 /* The next of d->n_settings settings. */
 extern void record_get_setting(StreamCursor *c, RecordSetting *setting);
+extern StreamCode record_get_role(const Record *r, RecordRole *role, StreamError *err);
+/* The next of role->n_texts texts. */
+extern void record_get_text(StreamCursor *c, RecordText *text);
 extern StreamCode record_get_membership(const Record *r, const char **bytes, uint32 *len,
 										StreamError *err);
 /* bytes: the piece; the caller puts the pieces together and reads them with record_next. */

@@ -228,6 +228,37 @@ record_get_ddl(const Record *r, RecordDdl *d, StreamError *err)
 	return check_consumed(r, &c, err);
 }
 
+void
+record_get_text(StreamCursor *c, RecordText *text)
+{
+	text->len = stream_get_u32(c);
+	text->text = stream_get_bytes(c, text->len);
+}
+
+StreamCode
+record_get_role(const Record *r, RecordRole *role, StreamError *err)
+{
+	StreamCursor c = r->rest;
+	RecordText	text;
+
+	memset(role, 0, sizeof(*role));
+	role->item = (RoleItem) stream_get_u8(&c);
+	role->flags = stream_get_u32(&c);
+	stream_get_string(&c, role->name, sizeof(role->name));
+	stream_get_string(&c, role->other, sizeof(role->other));
+	stream_get_string(&c, role->grantor, sizeof(role->grantor));
+	role->connection_limit = (int32) stream_get_u32(&c);
+	role->until = (int64) stream_get_u64(&c);
+	role->n_texts = stream_get_u16(&c);
+	role->texts = c;
+	for (int i = 0; i < role->n_texts && !c.failed; i++)
+		record_get_text(&c, &text);
+	if (role->item < ROLE_ATTRIBUTES || role->item > ROLE_DATABASE ||
+		(role->flags & ~RECORD_ROLE_ALL_FLAGS) != 0)
+		c.failed = true;
+	return check_consumed(r, &c, err);
+}
+
 StreamCode
 record_get_membership(const Record *r, const char **bytes, uint32 *len, StreamError *err)
 {

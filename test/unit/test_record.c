@@ -34,6 +34,17 @@ put_sample_ddl(StreamBuf *buf)
 	record_end(buf, at);
 }
 
+static void
+put_sample_role(StreamBuf *buf)
+{
+	RecordText	texts[2] = {{3, "a=b"}, {0, ""}};
+	RecordRole	role = {ROLE_SETTINGS, RECORD_ROLE_HERE | RECORD_ROLE_POWERFUL, "joe", "jane", "admin", -1, -5, 2};
+	size_t		at = record_begin(buf, RECORD_ROLE, 700, 703);
+
+	record_put_role_body(buf, &role, texts);
+	record_end(buf, at);
+}
+
 /* One record of each kind that has an encoder. */
 static void
 put_samples(StreamBuf *buf)
@@ -74,6 +85,7 @@ put_samples(StreamBuf *buf)
 	record_put_large_object(buf, 700, 702, &page);
 	record_put_large_object(buf, 700, 702, &gone);
 	record_put_large_object(buf, 700, 702, &dropped);
+	put_sample_role(buf);
 	record_put_part(buf, true, "piece", 5);
 }
 
@@ -90,6 +102,7 @@ parse(const Record *r)
 	RecordDdl	ddl;
 	RecordSequence sequence;
 	RecordLargeObject object;
+	RecordRole	role;
 	const char *bytes;
 	uint32		len;
 	bool		last;
@@ -112,6 +125,8 @@ parse(const Record *r)
 			return record_get_sequence(r, &sequence, NULL);
 		case RECORD_LARGE_OBJECT:
 			return record_get_large_object(r, &object, NULL);
+		case RECORD_ROLE:
+			return record_get_role(r, &role, NULL);
 		case RECORD_MEMBERSHIP:
 			return record_get_membership(r, &bytes, &len, NULL);
 		case RECORD_PART:
@@ -297,10 +312,40 @@ control_records_round_trip(void)
 	CHECK(record_next(&c, &r, NULL) == STREAM_OK && r.type == RECORD_SEQUENCE);
 	for (int i = 0; i < 4; i++)
 		CHECK(record_next(&c, &r, NULL) == STREAM_OK && r.type == RECORD_LARGE_OBJECT);
+	CHECK(record_next(&c, &r, NULL) == STREAM_OK && r.type == RECORD_ROLE);
 	CHECK(record_next(&c, &r, NULL) == STREAM_OK && r.type == RECORD_PART);
 	CHECK(record_get_part(&r, &last, &bytes, &len, NULL) == STREAM_OK);
 	CHECK(last && len == 5 && memcmp(bytes, "piece", 5) == 0);
 	CHECK(record_next(&c, &r, NULL) == STREAM_END);
+	stream_buf_free(&buf);
+}
+
+static void
+role_round_trip(void)
+{
+	StreamBuf	buf = {0};
+	StreamCursor c;
+	Record		r;
+	RecordRole	role;
+	RecordText	text;
+
+	put_sample_role(&buf);
+	c = (StreamCursor) {buf.data, buf.data + buf.len, false};
+	CHECK(record_next(&c, &r, NULL) == STREAM_OK);
+	CHECK(r.type == RECORD_ROLE && r.xid == 700 && r.subxid == 703);
+	CHECK(record_get_role(&r, &role, NULL) == STREAM_OK);
+	CHECK(role.item == ROLE_SETTINGS && role.flags == (RECORD_ROLE_HERE | RECORD_ROLE_POWERFUL));
+	CHECK(strcmp(role.name, "joe") == 0 && strcmp(role.other, "jane") == 0 && strcmp(role.grantor, "admin") == 0);
+	CHECK(role.connection_limit == -1 && role.until == -5 && role.n_texts == 2);
+	record_get_text(&role.texts, &text);
+	CHECK(text.len == 3 && memcmp(text.text, "a=b", 3) == 0);
+	record_get_text(&role.texts, &text);
+	CHECK(text.len == 0 && !role.texts.failed);
+	buf.data[RECORD_HEADER_LEN + 8] = 0;	/* an item that nobody knows */
+	CHECK(record_get_role(&r, &role, NULL) == STREAM_CORRUPT);
+	buf.data[RECORD_HEADER_LEN + 8] = ROLE_SETTINGS;
+	buf.data[RECORD_HEADER_LEN + 12] = (char) 0x80;	/* a flag that nobody knows */
+	CHECK(record_get_role(&r, &role, NULL) == STREAM_CORRUPT);
 	stream_buf_free(&buf);
 }
 
@@ -465,7 +510,7 @@ every_truncated_prefix(void)
 
 		CHECK(code == (border[len] ? STREAM_END : STREAM_CORRUPT));
 	}
-	CHECK(total == 16);
+	CHECK(total == 17);
 	free(border);
 	stream_buf_free(&buf);
 }
@@ -582,6 +627,7 @@ main(void)
 	TEST(commit_round_trip);
 	TEST(control_records_round_trip);
 	TEST(ddl_round_trip);
+	TEST(role_round_trip);
 	TEST(sequence_round_trip);
 	TEST(large_object_round_trip);
 	TEST(tuple_round_trip);

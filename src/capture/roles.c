@@ -1,0 +1,211 @@
+/*
+ * roles.c - brings roles, and what else all databases of a server share, into the
+ * stream.
+ *
+ * Roles belong to the server, so their rows can change in any of its databases, and
+ * logical decoding sees what this database's sessions write to WAL, no more.  Hence
+ * two ways:
+ *
+ *   in this database	role_command.c looks at the rows behind each command, and they
+ *						are written to WAL there and then, as messages of the same
+ *						transaction.
+ *   in another one		the transaction counts itself in roles_changed of each node, and
+ *						the coordinator of each that leads looks at all rows and writes
+ *						those that differ from what it has told (role_publish.c).
+ *
+ * What is in the stream twice does no harm: a row says what is, not what was done.
+ * But an old state must never come behind a newer one.  Rows of the first kind are
+ * those that the transaction itself has changed, so nobody else changes them before
+ * it ends.  Rows of the second kind are locked (roles_lock_row) until the message is
+ * committed.  That a row is gone can be told by the coordinator only while no
+ * transaction of this database holds roles_lock_shared(): it may be making it anew.
+ *
+ * A session may use a role that another database has just made before the
+ * coordinator has told it; replicas would look for it in vain, for ever, since it
+ * comes behind.  So while anything is to be told yet, roles_pending(), each command
+ * that travels is preceded by what its session sees of all roles (roles_log_needed).
+ * roles_changing covers the moment in which a commit is visible and not counted yet.
+ */
+#include "capture/roles.h"
+
+#include "access/heapam.h"
+#include "access/xact.h"
+#include "capture/message_mac.h"
+#include "catalog/pg_authid.h"
+#include "miscadmin.h"
+#include "replication/message.h"
+#include "storage/bufmgr.h"
+#include "storage/lock.h"
+#include "utils/snapmgr.h"
+
+/* This transaction has changed such rows, ... */
+static bool touched = false;
+
+/* ... also some that this database's stream does not show, ... */
+static bool unlogged = false;
+
+/* ... and is counted in roles_changing. */
+static bool counted = false;
+
+/* ---- into WAL ---- */
+
+void
+roles_log(NodeShared *node, const RoleState *state)
+{
+	StreamBuf	buf = {0};
+	uint8		mac[MESSAGE_MAC_LEN] = {0};
+	TransactionId subxid = GetCurrentTransactionId();
+
+	stream_buf_append(&buf, mac, sizeof(mac));
+	stream_buf_u32(&buf, subxid);
+	stream_buf_u8(&buf, ROLE_MESSAGE_MARK);
+	record_put_role_body(&buf, &state->record, state->texts);
+	if (buf.failed)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	PG_TRY();
+	{
+		message_mac(node, GetTopTransactionId(), buf.data + MESSAGE_MAC_LEN,
+					buf.len - MESSAGE_MAC_LEN, (uint8 *) buf.data);
+		(void) baton_log_message(ROLE_MESSAGE_PREFIX, buf.data, buf.len, true);
+	}
+	PG_FINALLY();
+	{
+		stream_buf_free(&buf);
+	}
+	PG_END_TRY();
+}
+
+/* ---- locks ---- */
+
+bool
+roles_lock_row(Relation catalog, HeapTuple row)
+{
+	HeapTupleData tuple = {0};
+	TM_FailureData failure;
+	TM_Result	result;
+	Buffer		buffer;
+
+	tuple.t_self = row->t_self;
+	result = heap_lock_tuple(catalog, &tuple, GetCurrentCommandId(true), LockTupleShare,
+							 LockWaitSkip, false, &buffer, &failure);
+	ReleaseBuffer(buffer);
+	return result == TM_Ok || result == TM_SelfModified;
+}
+
+/* An object that there is none of stands for the roles as this database sees them. */
+static bool
+lock_roles(LOCKMODE mode, bool wait)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, AuthIdRelationId, MyDatabaseId, 0);
+	return LockAcquire(&tag, mode, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+roles_lock_shared(void)
+{
+	(void) lock_roles(RowExclusiveLock, true);
+}
+
+bool
+roles_lock_exclusive(void)
+{
+	return lock_roles(ShareLock, false);
+}
+
+/* ---- what another database has changed ---- */
+
+bool
+roles_pending(NodeShared *node)
+{
+	return pg_atomic_read_u32(&baton_shared->roles_changing) > 0 ||
+		pg_atomic_read_u32(&node->roles_told) != pg_atomic_read_u32(&node->roles_changed);
+}
+
+/*
+ * A row that somebody is changing may have a newer state in the stream when this one
+ * comes: then only what is not there at all is made of it.
+ */
+static void
+log_needed(RoleState *state, Relation catalog, HeapTuple row, void *arg)
+{
+	NodeShared *node = arg;
+
+	if (state->record.item != ROLE_ATTRIBUTES && state->record.item != ROLE_MEMBER)
+		return;
+	if (!roles_lock_row(catalog, row))
+	{
+		if (state->record.item != ROLE_ATTRIBUTES)
+			return;
+		state->record.flags |= RECORD_ROLE_IF_MISSING;
+	}
+	roles_log(node, state);
+}
+
+void
+roles_log_needed(NodeShared *node)
+{
+	if (!baton_replicate_roles || !roles_pending(node))
+		return;
+	roles_lock_shared();
+	role_states_each(log_needed, node);
+}
+
+void
+roles_changed(bool logged)
+{
+	for (int i = 0; i < baton_shared->max_nodes; i++)
+	{
+		NodeShared *node = &baton_shared->nodes[i];
+
+		if (!OidIsValid(node->dboid))
+			continue;
+		pg_atomic_fetch_add_u32(logged && node->dboid == MyDatabaseId ? &node->roles_logged :
+								&node->roles_changed, 1);
+		node_wake(node, WORKER_COORDINATOR);
+	}
+}
+
+void
+roles_touched(bool logged)
+{
+	touched = true;
+	unlogged = unlogged || !logged;
+}
+
+/*
+ * A prepared transaction is counted by COMMIT PREPARED (ddl_hook.c).
+ */
+static void
+end_transaction(XactEvent event, void *arg)
+{
+	if (!touched)
+		return;
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+			pg_atomic_fetch_add_u32(&baton_shared->roles_changing, 1);
+			counted = true;
+			return;
+		case XACT_EVENT_COMMIT:
+			roles_changed(!unlogged);
+			break;
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			break;
+		default:
+			return;
+	}
+	if (counted)
+		pg_atomic_fetch_sub_u32(&baton_shared->roles_changing, 1);
+	touched = unlogged = counted = false;
+}
+
+/* Called by _PG_init. */
+void
+roles_install_hooks(void)
+{
+	RegisterXactCallback(end_transaction, NULL);
+}
