@@ -80,8 +80,8 @@ close_reader(void *arg)
 }
 
 /*
- * Term of the frame that holds pos or ends there; 0: the log does not say, for it
- * begins behind pos or has not come so far.  pos <= tail->flushed.
+ * Term of the frame that holds pos or ends there; 0: not known, for the log begins
+ * behind pos, and so does what is remembered of its terms.  pos <= tail->flushed.
  */
 static uint64
 term_at(NodeShared *node, StreamPos pos, const StreamTail *tail)
@@ -96,7 +96,7 @@ term_at(NodeShared *node, StreamPos pos, const StreamTail *tail)
 	if (pos == tail->end && tail->flushed == tail->end)
 		return tail->last_term;
 	if (pos < tail->start)
-		return 0;
+		return stream_terms_at(&tail->terms, pos);
 	reader = palloc0(sizeof(StreamReader));
 	callback = palloc0(sizeof(MemoryContextCallback));
 	callback->func = close_reader;
@@ -247,13 +247,14 @@ rolled_back(const Token *token)
  * not on the way that leads there.
  * Raises ERRCODE_TRANSACTION_ROLLBACK if the place was rolled back, and
  * ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if the log begins behind it in a later
- * term, and so cannot tell.
+ * term, and what is remembered of its terms too, so that nobody can tell.
  */
 bool
 token_check(NodeShared *node, const Token *token)
 {
 	StreamTail	tail = node_log_tail(node);
 	uint64		term;
+	bool		known;
 
 	if (token->pos > tail.flushed)
 	{
@@ -261,13 +262,17 @@ token_check(NodeShared *node, const Token *token)
 			rolled_back(token);
 		return false;
 	}
-	term = term_at(node, Max(token->pos, tail.start), &tail);
+	term = term_at(node, token->pos, &tail);
+	known = term != 0;
+	/* of the token's term at a later place: then at its place, too */
+	if (!known)
+		term = term_at(node, tail.start, &tail);
 	if (term == token->term)
 		return true;
 	/* a branch of an earlier term, which may be cut off yet and give way to the token's */
 	if (term != 0 && term < token->term && tail.last_term < token->term)
 		return false;
-	if (token->pos >= tail.start)
+	if (known)
 		rolled_back(token);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -101,6 +101,33 @@ decode_place(StreamCursor *c)
 }
 
 static void
+encode_terms(StreamBuf *buf, const StreamTerms *t)
+{
+	stream_buf_u8(buf, (uint8) t->n);
+	for (int i = 0; i < t->n; i++)
+	{
+		stream_buf_u64(buf, t->part[i].term);
+		stream_buf_u64(buf, t->part[i].start);
+	}
+}
+
+static void
+decode_terms(StreamCursor *c, StreamTerms *t)
+{
+	t->n = stream_get_u8(c);
+	if (t->n > STREAM_TERMS_MAX)
+	{
+		c->failed = true;
+		t->n = 0;
+	}
+	for (int i = 0; i < t->n; i++)
+	{
+		t->part[i].term = stream_get_u64(c);
+		t->part[i].start = stream_get_u64(c);
+	}
+}
+
+static void
 encode_data(StreamBuf *buf, const ControlData *d)
 {
 	stream_buf_u64(buf, d->system_identifier);
@@ -137,6 +164,7 @@ encode_data(StreamBuf *buf, const ControlData *d)
 	stream_buf_u64(buf, d->base_last_start);
 	stream_buf_u64(buf, d->base_last_term);
 	stream_buf_u64(buf, d->known_flushed);
+	encode_terms(buf, &d->terms);
 	stream_buf_u64(buf, d->own_lsn);
 	stream_buf_u64(buf, d->own_floor);
 	stream_buf_u64(buf, d->sequence_floor);
@@ -202,6 +230,7 @@ decode_data(StreamCursor *c, ControlData *d)
 	d->base_last_start = stream_get_u64(c);
 	d->base_last_term = stream_get_u64(c);
 	d->known_flushed = stream_get_u64(c);
+	decode_terms(c, &d->terms);
 	d->own_lsn = stream_get_u64(c);
 	d->own_floor = stream_get_u64(c);
 	d->sequence_floor = stream_get_u64(c);

@@ -14,10 +14,11 @@
 #define BATON_CONTROL_H
 
 #include "stream/stream.h"
+#include "stream/terms.h"
 #include "consensus/consensus.h"
 
 #define CONTROL_MAGIC		0x4C544342	/* "BCTL" */
-#define CONTROL_VERSION		2
+#define CONTROL_VERSION		3
 
 #define BATON_NAME_LEN		64
 #define DDL_KEY_LEN			16
@@ -115,6 +116,7 @@ typedef struct ControlData
 	StreamPos	base_last_start;	/* ... and the frame before that place */
 	uint64		base_last_term;
 	StreamPos	known_flushed;	/* the log was flushed at least up to here */
+	StreamTerms terms;			/* of the log up to there; what begins behind it does not count */
 	uint64		own_lsn;		/* own commits up to here lie in the log before known_flushed */
 	uint64		own_floor;		/* capture never raises own commits up to here */
 	uint64		sequence_floor;	/* own WAL: where this node came to lead after another did */

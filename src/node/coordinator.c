@@ -193,6 +193,7 @@ take_cut_request(Coordinator *c)
 	if (asked == allowed)
 		return;
 	c->control.known_flushed = Min(c->control.known_flushed, pos);
+	stream_terms_cut(&c->control.terms, c->control.known_flushed);
 	c->control.applied_floor = Min(c->control.applied_floor, pos);
 	coordinator_note_cut(c);
 	coordinator_save(c);

@@ -116,6 +116,7 @@ open_log(Coordinator *c)
 	node_log_directory(node, directory, sizeof(directory));
 	if (stream_log_open(directory, c->control.known_flushed, c->control.known_flushed,
 						c->control.base_last_start, c->control.base_last_term,
+						&c->control.terms,
 						note_own_frames, &scan, &tail, &cut, &err) != STREAM_OK)
 	{
 		LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);

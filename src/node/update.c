@@ -86,6 +86,7 @@ note_end_of_reign(Coordinator *c)
 	if (c->term_end == 0)
 		c->control.applied_floor = node->tail.flushed;
 	c->control.known_flushed = node->tail.flushed;
+	c->control.terms = node->tail.terms;
 	c->control.own_lsn = node->flushed_source_lsn;
 	LWLockRelease(&node->log_lock);
 }

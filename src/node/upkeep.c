@@ -43,6 +43,7 @@ renew_marks(Coordinator *c)
 		(!leads || c->control.applied_floor == applied) && !c->marks_failed)
 		return;
 	c->control.known_flushed = tail.flushed;
+	c->control.terms = tail.terms;
 	c->control.own_lsn = source_lsn;
 	if (leads)
 		c->control.applied_floor = applied;

@@ -37,6 +37,7 @@ typedef struct LogCheck
 	StreamPos	last_start;
 	uint64		last_term;
 	StreamPos	end;			/* behind the last good frame */
+	StreamTerms terms;
 	uint64		cut;			/* bytes of the last segment behind end that are no zeros' */
 } LogCheck;
 
@@ -85,6 +86,7 @@ stream_log_create(const char *directory, StreamPos start, StreamPos last_start,
 	tail->start = tail->segment = tail->end = tail->flushed = start;
 	tail->last_start = last_start;
 	tail->last_term = last_term;
+	stream_terms_end(&tail->terms, start, last_start, last_term);
 	return STREAM_OK;
 }
 
@@ -145,6 +147,7 @@ check_segment(LogCheck *check, int index, StreamError *err)
 			break;
 		if (check->visit != NULL)
 			check->visit(&h, check->arg);
+		stream_terms_note(&check->terms, &h);
 		check->has_last = true;
 		check->last_start = h.start;
 		check->last_term = h.term;
@@ -205,6 +208,7 @@ check_log(LogCheck *check, StreamPos check_from, StreamPos base_last_start,
 StreamCode
 stream_log_open(const char *directory, StreamPos known_flushed, StreamPos check_from,
 				StreamPos base_last_start, uint64 base_last_term,
+				const StreamTerms *terms,
 				StreamFrameVisitor visit, void *arg,
 				StreamTail *tail, uint64 *cut, StreamError *err)
 {
@@ -224,6 +228,9 @@ stream_log_open(const char *directory, StreamPos known_flushed, StreamPos check_
 		check.known_flushed = known_flushed;
 		check.visit = visit;
 		check.arg = arg;
+		if (terms != NULL)
+			check.terms = *terms;
+		stream_terms_cut(&check.terms, check_from);
 		code = check_log(&check, check_from, base_last_start, base_last_term, err);
 	}
 	if (code == STREAM_OK)
@@ -238,6 +245,8 @@ stream_log_open(const char *directory, StreamPos known_flushed, StreamPos check_
 		tail->end = tail->flushed = check.end;
 		tail->last_start = check.last_start;
 		tail->last_term = check.last_term;
+		tail->terms = check.terms;
+		stream_terms_end(&tail->terms, tail->end, tail->last_start, tail->last_term);
 		*cut = check.cut;
 	}
 	segment_list_free(&list);
@@ -277,6 +286,7 @@ stream_truncate(StreamWriter *w, StreamTail *tail, StreamPos pos,
 		tail->end = tail->flushed = pos;
 		tail->last_start = last_start;
 		tail->last_term = last_term;
+		stream_terms_end(&tail->terms, pos, last_start, last_term);
 		tail->litter = false;
 	}
 	else

@@ -34,7 +34,7 @@
 #ifndef BATON_LOG_H
 #define BATON_LOG_H
 
-#include "stream/frame.h"
+#include "stream/terms.h"
 
 #define STREAM_SEGMENT_SIZE (16 * 1024 * 1024)
 /* The last segment's file is made this much longer at a time, with zeros ... */
@@ -55,6 +55,7 @@ typedef struct StreamTail
 	StreamPos	flushed;		/* all before it survives a crash of the machine */
 	StreamPos	last_start;		/* start of the last frame; 0 with last_term 0: none */
 	uint64		last_term;		/* term of the last frame */
+	StreamTerms terms;			/* terms of the frames before, removed ones among them */
 	uint64		cuts;			/* rises with each stream_truncate: what was read or
 								 * flushed beside the lock before it may be void */
 	bool		litter;			/* an append has failed and could not be undone: there
@@ -87,6 +88,8 @@ typedef void (*StreamFrameVisitor) (const FrameHeader *h, void *arg);
  * An empty last segment takes (last_start, last_term) from the segment before,
  * or from base_last_start/base_last_term when it is the only one.
  * The zeros behind the end go away as well, and that is no cut.
+ * terms (may be NULL): those of the frames up to check_from, as they were noted when the
+ * log had been flushed up to there.
  *
  * Returns STREAM_OK; STREAM_CORRUPT with position and reason (nothing has been
  * changed), also if there is no segment; STREAM_IO; STREAM_NOMEM.  *cut is the
@@ -95,6 +98,7 @@ typedef void (*StreamFrameVisitor) (const FrameHeader *h, void *arg);
 extern StreamCode stream_log_open(const char *directory, StreamPos known_flushed,
 								  StreamPos check_from,
 								  StreamPos base_last_start, uint64 base_last_term,
+								  const StreamTerms *terms,
 								  StreamFrameVisitor visit, void *arg,
 								  StreamTail *tail, uint64 *cut, StreamError *err);
 

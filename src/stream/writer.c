@@ -148,6 +148,7 @@ check_frames(const StreamTail *tail, const char *frames, size_t len,
 		after->end = frame_end(&h);
 		after->last_start = h.start;
 		after->last_term = h.term;
+		stream_terms_note(&after->terms, &h);
 		done += FRAME_HEADER_LEN + h.stored_len;
 	}
 	if (done == len)

@@ -62,6 +62,11 @@ sample(void)
 	d->base_last_start = 2;
 	d->base_last_term = 3;
 	d->known_flushed = 4;
+	d->terms.n = 2;
+	d->terms.part[0].term = 20;
+	d->terms.part[0].start = 1;
+	d->terms.part[1].term = 21;
+	d->terms.part[1].start = 3;
 	d->own_lsn = 5;
 	d->own_floor = 6;
 	d->applied_floor = 7;

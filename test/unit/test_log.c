@@ -163,7 +163,7 @@ reopen(TestLog *log, StreamPos known_flushed, StreamPos check_from, uint64 *cut)
 	StreamCode	code;
 
 	stream_writer_close(&log->writer);
-	code = stream_log_open(log->directory, known_flushed, check_from, 0, 0, NULL, NULL,
+	code = stream_log_open(log->directory, known_flushed, check_from, 0, 0, NULL, NULL, NULL,
 						   &log->tail, cut, &err);
 	CHECK(code == STREAM_OK || (err.code == code && err.message[0] != '\0'));
 	return code;
@@ -666,11 +666,11 @@ restart_checks_from_where_it_is_told(void)
 	fill_segments(log);
 	before = log->tail;
 	second = nth_segment(log, 1);
-	CHECK(stream_log_open(log->directory, before.end, 0, 0, 0, count_visit, &visited,
+	CHECK(stream_log_open(log->directory, before.end, 0, 0, 0, NULL, count_visit, &visited,
 						  &tail, &cut, NULL) == STREAM_OK);
 	CHECK(visited == log->n);
 	visited = 0;
-	CHECK(stream_log_open(log->directory, before.end, second + 5, 0, 0, count_visit, &visited,
+	CHECK(stream_log_open(log->directory, before.end, second + 5, 0, 0, &before.terms, count_visit, &visited,
 						  &tail, &cut, NULL) == STREAM_OK);
 	CHECK(visited > 0 && visited < log->n);
 	CHECK(memcmp(&before, &tail, sizeof(tail)) == 0);
@@ -689,12 +689,12 @@ an_empty_log_restarts(void)
 	StreamTail	tail;
 	uint64		cut;
 
-	CHECK(stream_log_open(log->directory, 0x1000, 0, 0x900, TERM, NULL, NULL,
+	CHECK(stream_log_open(log->directory, 0x1000, 0, 0x900, TERM, NULL, NULL, NULL,
 						  &tail, &cut, NULL) == STREAM_OK);
 	CHECK(tail.start == 0x1000 && tail.end == 0x1000 && tail.segment == 0x1000);
 	CHECK(tail.last_start == 0x900 && tail.last_term == TERM && cut == 0);
 	CHECK(stream_log_destroy(log->directory, NULL) == STREAM_OK);
-	CHECK(stream_log_open(log->directory, 0, 0, 0, 0, NULL, NULL, &tail, &cut, NULL) == STREAM_CORRUPT);
+	CHECK(stream_log_open(log->directory, 0, 0, 0, 0, NULL, NULL, NULL, &tail, &cut, NULL) == STREAM_CORRUPT);
 	log_free(log);
 }
 
@@ -731,7 +731,7 @@ torn_tail_at_every_length(void)
 		if (n % 2 == 1)
 			CHECK(ftruncate(fd, (off_t) len) == 0);
 		close(fd);
-		CHECK(stream_log_open(log->directory, good, 0, 0, 0, NULL, NULL, &tail, &cut, NULL) == STREAM_OK);
+		CHECK(stream_log_open(log->directory, good, 0, 0, 0, NULL, NULL, NULL, &tail, &cut, NULL) == STREAM_OK);
 		CHECK(tail.end == good && tail.flushed == good && tail.last_start == log->frames[2].start);
 		CHECK(cut == used_length(bytes + good, n));
 		log->tail = tail;
@@ -1013,6 +1013,86 @@ a_broken_log_takes_nothing(void)
 	log_free(log);
 }
 
+static bool
+reopen_with(TestLog *log, StreamPos flushed, const StreamTerms *terms)
+{
+	uint64		cut;
+
+	return stream_log_open(log->directory, flushed, flushed, 0, 0, terms, NULL, NULL,
+						   &log->tail, &cut, NULL) == STREAM_OK;
+}
+
+/* What was noted of a log that is gone, or of another one, is never believed. */
+static void
+terms_of_places(void)
+{
+	TestLog    *log = log_new(0);
+	StreamTerms known;
+	StreamPos	second;
+	StreamPos	third;
+
+	CHECK(append(log, TERM, 2, 100, NULL) == STREAM_OK);
+	second = log->tail.end;
+	CHECK(append(log, TERM + 3, 2, 100, NULL) == STREAM_OK);
+	third = log->tail.end;
+	known = log->tail.terms;
+	CHECK(append(log, TERM + 5, 1, 100, NULL) == STREAM_OK);
+	CHECK(stream_terms_at(&log->tail.terms, 0) == 0);
+	CHECK(stream_terms_at(&log->tail.terms, 1) == TERM);
+	CHECK(stream_terms_at(&log->tail.terms, second) == TERM);
+	CHECK(stream_terms_at(&log->tail.terms, second + 1) == TERM + 3);
+	CHECK(stream_terms_at(&log->tail.terms, third) == TERM + 3);
+	CHECK(stream_terms_at(&log->tail.terms, log->tail.end) == TERM + 5);
+
+	/* noted up to `third`; what begins there is found again */
+	CHECK(reopen_with(log, third, &known));
+	CHECK(log->tail.terms.n == 3 && stream_terms_at(&log->tail.terms, 1) == TERM);
+	/* one that begins behind the place up to which it was noted does not count */
+	known = log->tail.terms;
+	known.part[2].term = TERM + 4;
+	CHECK(reopen_with(log, third, &known));
+	CHECK(log->tail.terms.n == 3 && log->tail.last_term == TERM + 5 &&
+		  stream_terms_at(&log->tail.terms, log->tail.end) == TERM + 5);
+	/* of another log: a term is missing, or one is too much */
+	known.n = 1;
+	known.part[0].term = TERM + 1;
+	CHECK(reopen_with(log, third, &known));
+	for (StreamPos pos = 1; pos <= second; pos++)
+		CHECK(stream_terms_at(&log->tail.terms, pos) != TERM + 1);
+	known.n = 3;
+	known.part[1].term = TERM + 1;
+	known.part[2].term = TERM + 9;
+	known.part[2].start = second + 1;
+	CHECK(reopen_with(log, log->tail.end, &known));
+	CHECK(stream_terms_at(&log->tail.terms, second) != TERM + 1);
+
+	/* a cut */
+	known = log->tail.terms;
+	CHECK(reopen_with(log, 0, NULL) && log->tail.terms.n == 3);
+	CHECK(stream_truncate(&log->writer, &log->tail, second, log->frames[1].start, TERM, NULL) == STREAM_OK);
+	CHECK(log->tail.terms.n == 1 && stream_terms_at(&log->tail.terms, second) == TERM);
+	log->n = 2;
+	CHECK(append(log, TERM + 4, 1, 100, NULL) == STREAM_OK);
+	CHECK(stream_terms_at(&log->tail.terms, second + 1) == TERM + 4);
+	log_free(log);
+}
+
+static void
+more_terms_than_are_kept(void)
+{
+	TestLog    *log = log_new(0);
+	StreamPos	ends[STREAM_TERMS_MAX + 5];
+
+	for (int i = 0; i < lengthof(ends); i++)
+	{
+		CHECK(append(log, TERM + i, 1, 64, NULL) == STREAM_OK);
+		ends[i] = log->tail.end;
+	}
+	for (int i = 0; i < lengthof(ends); i++)
+		CHECK(stream_terms_at(&log->tail.terms, ends[i]) == (i < 5 ? 0 : TERM + i));
+	log_free(log);
+}
+
 /* Random lengths, restarts, cuts and removals; the log always reads back whole. */
 static void
 random_walk(void)
@@ -1078,6 +1158,8 @@ main(void)
 	TEST(leftovers_are_overwritten);
 	TEST(a_file_that_shrank);
 	TEST(a_broken_log_takes_nothing);
+	TEST(terms_of_places);
+	TEST(more_terms_than_are_kept);
 	TEST(random_walk);
 	return unit_done();
 }
