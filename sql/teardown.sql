@@ -5,6 +5,13 @@ select baton.leave_group();
 select count(*) as nodes from baton.nodes;
 \c -
 set client_min_messages = warning;
+\set VERBOSITY terse
+select baton.set_replication('parent', 'none');
+\echo :LAST_ERROR_SQLSTATE
+\set VERBOSITY default
+security label for baton on table parent is 'none';
+select level from baton.tables where table_name = 'parent';
+security label for baton on table parent is null;
 insert into parent values (3000);
 drop extension baton;
 \c baton_regress_a

@@ -10,6 +10,7 @@
 #include "capture/roles.h"
 #include "failover/gate.h"
 #include "fmgr.h"
+#include "levels/level.h"
 #include "miscadmin.h"
 #include "node/launcher.h"
 
@@ -29,7 +30,10 @@ void
 _PG_init(void)
 {
 	if (process_shared_preload_libraries_in_progress)
+	{
 		consistency_define_settings();
+		levels_define_settings();
+	}
 	baton_define_settings();
 	if (!process_shared_preload_libraries_in_progress)
 		return;
@@ -40,6 +44,7 @@ _PG_init(void)
 	ddl_install_hooks();
 	replica_identity_install_hooks();
 	roles_install_hooks();
+	levels_install_hooks();
 	gate_install_hooks();
 	guard_install_hooks();
 	consistency_install_hooks();

@@ -155,6 +155,13 @@ typedef struct BatonFile
 	XLogRecGetBlockTag(record, id, &(file)->node, NULL, block)
 #endif
 
+/* Does the user own the relation, or may act as if? */
+#if PG_VERSION_NUM >= 160000
+#define baton_owns_relation(relid, user)	object_ownercheck(RelationRelationId, relid, user)
+#else
+#define baton_owns_relation(relid, user)	pg_class_ownercheck(relid, user)
+#endif
+
 /* A logical message into WAL; returns the end of its record. */
 #if PG_VERSION_NUM >= 170000
 #define baton_log_message(prefix, data, len, transactional) \

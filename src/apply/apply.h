@@ -269,10 +269,24 @@ extern void apply_role_settings(Oid role, Oid database, RecordRole *r);
 /* Owner (InvalidOid: as it is), connection limit and access list of this database. */
 extern void apply_role_database(LocalTransaction *t, Oid owner, RecordRole *r);
 
+/* ---- ddl_left_out.c ---- */
+
+/*
+ * Take out of a command what replicas don't have, as its record says, and what is this
+ * node's own; false: nothing is left of it.  Needs its settings in force.
+ */
+extern bool apply_leave_out(Node *command, const RecordDdl *ddl);
+
+/* ---- ddl_room.c ---- */
+
+/* Move a relation of this node's own away whose name the command is about to take. */
+extern void apply_make_room(Node *command);
+
 /* ---- truncate.c ---- */
 
 extern void apply_truncate(LocalTransaction *t, const Record *r);
-/* Empty one table, whatever refers to it. */
+/* Empty one table, whatever refers to it; what is no plain table holds nothing. */
+extern void apply_empty_relation(LocalTransaction *t, Oid relid);
 extern void apply_empty_table(LocalTransaction *t, ApplyRelation *m);
 
 #endif							/* BATON_APPLY_H */

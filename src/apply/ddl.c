@@ -22,6 +22,7 @@
 #include "catalog/pg_inherits.h"
 #include "commands/matview.h"
 #include "executor/spi.h"
+#include "levels/level.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
@@ -86,7 +87,8 @@ apply_settings(const RecordDdl *ddl)
 static void
 enter(Surroundings *s, const RecordDdl *ddl)
 {
-	Oid			role = get_role_oid(ddl->role, true);
+	/* without one it is a superuser's: the applier's own */
+	Oid			role = ddl->role[0] == '\0' ? GetUserId() : get_role_oid(ddl->role, true);
 
 	if (!OidIsValid(role))
 		ereport(ERROR,
@@ -283,8 +285,22 @@ execute(PlannedStmt *plan, const char *text)
 	PG_END_TRY();
 }
 
+/*
+ * The replication level of a table changes: what it holds here is not what the stream
+ * brings from this place on, or not to be here at all.
+ */
 static void
-run(RawStmt *raw, const char *text, const RecordDdl *ddl)
+take_level(LocalTransaction *t, Node *command)
+{
+	SecLabelStmt *label = (SecLabelStmt *) command;
+
+	if (level_is_label(command) && label->objtype == OBJECT_TABLE)
+		apply_empty_relation(t, RangeVarGetRelid(makeRangeVarFromNameList((List *) label->object),
+												 AccessExclusiveLock, false));
+}
+
+static void
+run(LocalTransaction *t, RawStmt *raw, const char *text, const RecordDdl *ddl)
 {
 	Query	   *query;
 	Rewritten	rewritten = {NIL, NIL};
@@ -300,7 +316,10 @@ run(RawStmt *raw, const char *text, const RecordDdl *ddl)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
 				 errmsg("a command of the stream is no command that changes definitions")));
+	if (!apply_leave_out(query->utilityStmt, ddl))
+		return;
 	query->utilityStmt = explained(query->utilityStmt);
+	apply_make_room(query->utilityStmt);
 	if (!ddl_adapt_tablespaces(query->utilityStmt))
 		return;
 	adapt(query->utilityStmt, ddl);
@@ -312,6 +331,7 @@ run(RawStmt *raw, const char *text, const RecordDdl *ddl)
 	PopActiveSnapshot();
 	CommandCounterIncrement();
 	empty_rewritten(&rewritten);
+	take_level(t, query->utilityStmt);
 	if (ddl->flags & RECORD_DDL_NO_DATA)
 		mark_filled(query->utilityStmt);
 	if (ddl->flags & RECORD_DDL_BY_BATON && IsA(query->utilityStmt, AlterTableStmt))
@@ -357,7 +377,7 @@ apply_ddl(LocalTransaction *t, const Record *r)
 	error_context_stack = &context;
 	enter(&around, &ddl);
 	foreach(lc, pg_parse_query(text))
-		run(lfirst_node(RawStmt, lc), text, &ddl);
+		run(t, lfirst_node(RawStmt, lc), text, &ddl);
 	leave(&around);
 	error_context_stack = context.previous;
 	UpdateActiveSnapshotCommandId();

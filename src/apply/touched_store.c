@@ -17,7 +17,9 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "levels/level.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/pg_lsn.h"
@@ -447,6 +449,19 @@ touched_take_out(LocalTransaction *t, TouchedSet *set)
 	local_become_self(t);
 }
 
+/* A table whose rows have ceased to be replicated since has none here. */
+static void
+empty_unreplicated(LocalTransaction *t, TouchedSet *set, const Record *r)
+{
+	StreamCursor c = r->rest;
+	ApplyRelation *m = relation_map_get(t->relations, stream_get_u32(&c), t->source_txn);
+	Oid			relid = RangeVarGetRelid(makeRangeVar(m->source.nspname, m->source.relname, -1),
+										 NoLock, true);
+
+	if (OidIsValid(relid) && level_of(relid) != LEVEL_ALL)
+		apply_empty_table(t, m);
+}
+
 void
 touched_fill(LocalTransaction *t)
 {
@@ -454,6 +469,7 @@ touched_fill(LocalTransaction *t)
 	for_each(t, NULL, "SELECT definition FROM baton.mending_table ORDER BY number", carry_out);
 	for_each(t, NULL, "SELECT record FROM baton.mending_row WHERE kind = 'i' ORDER BY id", carry_out);
 	apply_flush_inserts(t, NULL);
+	for_each(t, NULL, "SELECT definition FROM baton.mending_table ORDER BY number", empty_unreplicated);
 	local_become_self(t);
 	touched_forget();
 	t->written = true;

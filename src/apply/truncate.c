@@ -214,11 +214,34 @@ with_referencing(List *relids)
  * Given the relids of whatever refers to the table, TRUNCATE finds no reference
  * from outside, and no table to cascade to.
  */
+static void
+empty(LocalTransaction *t, Relation rel)
+{
+	Oid			relid = RelationGetRelid(rel);
+	List	   *logged = RelationIsLogicallyLogged(rel) ? list_make1_oid(relid) : NIL;
+
+	if (!BATON_TRUNCATE_CHANGES_USER)
+		local_become_owner(t, rel->rd_rel->relowner);
+	baton_truncate(list_make1(rel), with_referencing(list_make1_oid(relid)), logged,
+				   DROP_CASCADE, false);
+	local_become_self(t);
+	t->written = true;
+}
+
+void
+apply_empty_relation(LocalTransaction *t, Oid relid)
+{
+	Relation	rel = table_open(relid, AccessExclusiveLock);
+
+	if (rel->rd_rel->relkind == RELKIND_RELATION)
+		empty(t, rel);
+	table_close(rel, NoLock);
+}
+
 void
 apply_empty_table(LocalTransaction *t, ApplyRelation *m)
 {
 	Relation	rel;
-	List	   *logged;
 
 	apply_flush_inserts(t, NULL);
 	open_relation_close_all(t);
@@ -226,14 +249,8 @@ apply_empty_table(LocalTransaction *t, ApplyRelation *m)
 	local_make_visible(t);
 	t->relation = m;
 	rel = relation_map_open(m, AccessExclusiveLock);
-	logged = RelationIsLogicallyLogged(rel) ? list_make1_oid(m->localoid) : NIL;
-	if (!BATON_TRUNCATE_CHANGES_USER)
-		local_become_owner(t, m->owner);
-	baton_truncate(list_make1(rel), with_referencing(list_make1_oid(m->localoid)), logged,
-				   DROP_CASCADE, false);
-	local_become_self(t);
+	empty(t, rel);
 	table_close(rel, NoLock);
-	t->written = true;
 }
 
 /* Raises what an ordinary TRUNCATE raises. */

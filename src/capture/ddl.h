@@ -17,8 +17,10 @@
 
 typedef enum DdlWhen
 {
-	DDL_NOT = 0,				/* no command for the stream */
+	DDL_NOT = 0,				/* it changes no definitions */
+	DDL_STAYS,					/* only such that stay here */
 	DDL_BEFORE,					/* it is written before it runs */
+	DDL_REFRESH,				/* the view that it refreshes is written when it has run */
 	DDL_AFTER					/* it commits by itself: written when it has succeeded */
 } DdlWhen;
 
@@ -27,14 +29,27 @@ typedef struct DdlCommand
 	DdlWhen		when;
 	uint8		flags;			/* RECORD_DDL_* */
 	const char *text;			/* what the replica is to run; palloc'd */
+	const char *left_out;		/* what of it replicas don't have, see level_left_out(); or NULL */
 } DdlCommand;
 
 extern void ddl_install_hooks(void);
 /* Write one command to WAL, as if the session had run it; flags: RECORD_DDL_*. */
 extern void ddl_log(NodeShared *node, const char *text, uint8 flags);
 
+/*
+ * The same with
+ *   left_out   what of it replicas don't have, as level_left_out() tells; or NULL
+ *   role       who runs it; "" the applier itself, a superuser
+ */
+extern void ddl_log_as(NodeShared *node, const char *text, uint8 flags, const char *left_out,
+					   const char *role);
+/* Its pseudo setting in the record. */
+#define DDL_LEFT_OUT	"baton.left_out"
+
 /* replica_identity.c */
 extern void replica_identity_install_hooks(void);
+/* This table may lack a key: look at it when the command is over. */
+extern void replica_identity_touch(Oid relid);
 /* A command is over: tables that it leaves without a key get REPLICA IDENTITY FULL. */
 extern void replica_identity_check(NodeShared *node);
 /* ALTER TABLE has run, on a primary or as the stream says: does it set a replica identity? */
@@ -54,11 +69,13 @@ typedef struct DdlDetach
 extern void ddl_detach_before(Node *parsetree, DdlDetach *detach);
 extern void ddl_detach_after(NodeShared *node, const DdlDetach *detach);
 
-/* ddl_temporary.c: is the command about temporary objects only? */
-extern bool ddl_is_temporary(Node *parsetree);
+/* ddl_stays.c: is the command only about objects that stay here: temporary ones, and
+ * tables that are not replicated? */
+extern bool ddl_stays(Node *parsetree);
+/* The same for commands about what is there already; false for those that make something. */
+extern bool ddl_changes_what_stays(Node *parsetree);
 
-/* A DROP of relations, temporary ones among them, without these; kind: "TABLE" ...  NULL if
- * none is temporary. */
+/* A DROP of relations without those that stay; kind: "TABLE" ...  NULL if none stays. */
 extern char *ddl_drop_lasting(DropStmt *stmt, const char *kind);
 
 /* ddl_depends.c: does the object go when something temporary goes, and does the command

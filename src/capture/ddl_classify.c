@@ -11,6 +11,7 @@
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "failover/gate.h"
+#include "levels/level.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "stream/record.h"
@@ -178,7 +179,7 @@ fills_view(Node *parsetree)
 	return IsA(parsetree, RefreshMatViewStmt) && !refresh->skipData && !refresh->concurrent;
 }
 
-/* Temporary tables in it would be looked for, and others of the same name found. */
+/* What stays here would be looked for there, and others of the same name found. */
 static char *
 drop_text(DropStmt *stmt, char *text)
 {
@@ -201,6 +202,14 @@ drop_text(DropStmt *stmt, char *text)
 	return text;
 }
 
+/* One that looks for differences, where replicas may have less of the view's tables. */
+static bool
+refreshes_from_less(Node *parsetree)
+{
+	return IsA(parsetree, RefreshMatViewStmt) && ((RefreshMatViewStmt *) parsetree)->concurrent &&
+		levels_in_use();
+}
+
 void
 ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params, DdlCommand *command)
 {
@@ -209,9 +218,16 @@ ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params, DdlComm
 
 	command->when = DDL_NOT;
 	if (!gate_command_changes_definitions(parsetree) || stays_here(parsetree) ||
-		is_elsewhere(parsetree) ||
-		ddl_is_temporary(parsetree))
+		is_elsewhere(parsetree))
 		return;
+	command->when = DDL_STAYS;
+	if (ddl_stays(parsetree))
+		return;
+	if (refreshes_from_less(parsetree))
+	{
+		command->when = DDL_REFRESH;
+		return;
+	}
 	as = table_as(parsetree);
 	if (as != NULL && as->objtype == OBJECT_TABLE)
 		command->text = ddl_table_as(as, params);
@@ -229,5 +245,6 @@ ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params, DdlComm
 		command->flags |= RECORD_DDL_NO_DATA;
 	if (IsA(parsetree, AlterTableStmt) && ddl_rows_differ((AlterTableStmt *) parsetree))
 		command->flags |= RECORD_DDL_ROWS;
+	command->left_out = level_left_out(parsetree);
 	command->when = runs_alone(parsetree) ? DDL_AFTER : DDL_BEFORE;
 }

@@ -27,9 +27,11 @@
 #include "access/xact.h"
 #include "capture/message_mac.h"
 #include "capture/roles.h"
+#include "catalog/namespace.h"
 #include "commands/extension.h"
 #include "executor/executor.h"
 #include "failover/gate.h"
+#include "levels/level.h"
 #include "miscadmin.h"
 #include "replication/message.h"
 #include "stream/record.h"
@@ -50,6 +52,14 @@ static const char *const carried_settings[] = {
 	"plpgsql.variable_conflict",
 };
 
+static void
+put_setting(RecordSetting *setting, const char *name, const char *value)
+{
+	strlcpy(setting->name, name, sizeof(setting->name));
+	setting->value = pstrdup(value);
+	setting->len = strlen(value);
+}
+
 static int
 collect_settings(RecordSetting *settings)
 {
@@ -59,12 +69,8 @@ collect_settings(RecordSetting *settings)
 	{
 		const char *value = GetConfigOption(carried_settings[i], true, false);
 
-		if (value == NULL)
-			continue;
-		strlcpy(settings[n].name, carried_settings[i], sizeof(settings[n].name));
-		settings[n].value = pstrdup(value);
-		settings[n].len = strlen(value);
-		n++;
+		if (value != NULL)
+			put_setting(&settings[n++], carried_settings[i], value);
 	}
 	return n;
 }
@@ -72,7 +78,13 @@ collect_settings(RecordSetting *settings)
 void
 ddl_log(NodeShared *node, const char *text, uint8 flags)
 {
-	RecordSetting settings[lengthof(carried_settings)];
+	ddl_log_as(node, text, flags, NULL, GetUserNameFromId(GetUserId(), false));
+}
+
+void
+ddl_log_as(NodeShared *node, const char *text, uint8 flags, const char *left_out, const char *role)
+{
+	RecordSetting settings[lengthof(carried_settings) + 1];
 	StreamBuf	buf = {0};
 	RecordDdl	ddl = {0};
 	uint8		mac[MESSAGE_MAC_LEN] = {0};
@@ -81,8 +93,10 @@ ddl_log(NodeShared *node, const char *text, uint8 flags)
 	ddl.flags = flags;
 	ddl.transaction_start = GetCurrentTransactionStartTimestamp();
 	ddl.statement_start = GetCurrentStatementStartTimestamp();
-	strlcpy(ddl.role, GetUserNameFromId(GetUserId(), false), sizeof(ddl.role));
+	strlcpy(ddl.role, role, sizeof(ddl.role));
 	ddl.n_settings = collect_settings(settings);
+	if (left_out != NULL)
+		put_setting(&settings[ddl.n_settings++], DDL_LEFT_OUT, left_out);
 	ddl.text = text;
 	ddl.len = strlen(text);
 
@@ -105,6 +119,13 @@ ddl_log(NodeShared *node, const char *text, uint8 flags)
 	PG_END_TRY();
 }
 
+static void
+log_command(NodeShared *node, const DdlCommand *command, uint8 more_flags)
+{
+	ddl_log_as(node, command->text, command->flags | more_flags, command->left_out,
+			   GetUserNameFromId(GetUserId(), false));
+}
+
 /* The node whose stream gets what this session does, or NULL. */
 static NodeShared *
 node_of_session(void)
@@ -115,6 +136,28 @@ node_of_session(void)
 		pg_atomic_read_u32(&node->gate) == GATE_CLOSED)
 		return NULL;
 	return node;
+}
+
+/* The command runs, and what it does to levels is looked at. */
+static void
+run_command(ProcessUtility_hook_type next, PlannedStmt *stmt, const char *query,
+			bool read_only_tree, ProcessUtilityContext context, ParamListInfo params,
+			QueryEnvironment *env, DestReceiver *dest, QueryCompletion *completion)
+{
+	LevelScope	outer;
+
+	level_enter(stmt->utilityStmt, &outer);
+	PG_TRY();
+	{
+		next(stmt, query, read_only_tree, context, params, env, dest, completion);
+	}
+	PG_CATCH();
+	{
+		level_forget(&outer);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	level_leave(&outer);
 }
 
 static void
@@ -133,24 +176,35 @@ ddl_process_utility(PlannedStmt *stmt, const char *query, bool read_only_tree,
 	bool		prepared = IsA(stmt->utilityStmt, TransactionStmt) &&
 		((TransactionStmt *) stmt->utilityStmt)->kind == TRANS_STMT_COMMIT_PREPARED;
 
+	if (node != NULL && whole && level_is_label(stmt->utilityStmt))
+	{
+		level_label(node, (SecLabelStmt *) stmt->utilityStmt);
+		return;
+	}
 	if (node != NULL && whole)
 		ddl_classify(stmt, query, params, &command);
 	if (!baton_worker_exempt)
 		role_command_begin(&roles, stmt->utilityStmt, node);
-	if (command.when != DDL_NOT)
+	if (command.when > DDL_STAYS)
 		roles_log_needed(node);
 	if (command.when == DDL_BEFORE)
-		ddl_log(node, command.text, command.flags);
+		log_command(node, &command, 0);
 	else if (command.when == DDL_AFTER)
 		ddl_detach_before(stmt->utilityStmt, &detach);
-	next(stmt, query, read_only_tree, context, params, env, dest, completion);
+	if (command.when == DDL_NOT)
+		next(stmt, query, read_only_tree, context, params, env, dest, completion);
+	else
+		run_command(next, stmt, query, read_only_tree, context, params, env, dest, completion);
 	if (alters)
 		replica_identity_command((AlterTableStmt *) stmt->utilityStmt);
 	if (command.when == DDL_AFTER)
 	{
-		ddl_log(node, command.text, command.flags | RECORD_DDL_ALONE);
+		log_command(node, &command, RECORD_DDL_ALONE);
 		ddl_detach_after(node, &detach);
 	}
+	else if (command.when == DDL_REFRESH)
+		level_send_view(node, RangeVarGetRelid(((RefreshMatViewStmt *) stmt->utilityStmt)->relation,
+											   NoLock, false));
 	if (command.when != DDL_NOT)
 		replica_identity_check(node);
 	role_command_end(&roles);

@@ -66,15 +66,15 @@ static bool origin_callback_registered = false;
 /* ---- collecting and writing ---- */
 
 /* Every record begins here: what an error has left half done goes away. */
-static StreamBuf *
-begin_records(Plugin *plugin)
+StreamBuf *
+plugin_begin_records(Plugin *plugin)
 {
 	plugin->out.len = plugin->out_whole;
 	return &plugin->out;
 }
 
-static void
-records_done(Plugin *plugin)
+void
+plugin_records_done(Plugin *plugin)
 {
 	if (plugin->out.failed)
 		ereport(ERROR,
@@ -108,8 +108,8 @@ write_collected(LogicalDecodingContext *ctx, bool last)
 		stream_buf_free(&plugin->out);
 }
 
-static void
-write_if_much(LogicalDecodingContext *ctx)
+void
+plugin_write_if_much(LogicalDecodingContext *ctx)
 {
 	Plugin	   *plugin = ctx->output_plugin_private;
 
@@ -118,10 +118,10 @@ write_if_much(LogicalDecodingContext *ctx)
 }
 
 /* BEGIN, before a transaction's first record. */
-static void
-ensure_begun(Plugin *plugin, ReorderBufferTXN *txn)
+void
+plugin_ensure_begun(Plugin *plugin, ReorderBufferTXN *txn)
 {
-	StreamBuf  *out = begin_records(plugin);
+	StreamBuf  *out = plugin_begin_records(plugin);
 	size_t		record;
 
 	if (txn->output_plugin_private == TXN_BEGUN)
@@ -129,16 +129,16 @@ ensure_begun(Plugin *plugin, ReorderBufferTXN *txn)
 	record = record_begin(out, RECORD_BEGIN, txn->xid, txn->xid);
 	stream_buf_u8(out, plugin->streaming ? 1 : 0);
 	record_end(out, record);
-	records_done(plugin);
+	plugin_records_done(plugin);
 	txn->output_plugin_private = TXN_BEGUN;
 }
 
 /* RELATION, if the transaction does not have it or it has changed. */
-static void
-ensure_relation(Plugin *plugin, ReorderBufferTXN *txn, PluginRelation *rel)
+void
+plugin_ensure_relation(Plugin *plugin, ReorderBufferTXN *txn, PluginRelation *rel)
 {
 	const size_t xids_end = RECORD_HEADER_LEN + 2 * sizeof(uint32);
-	StreamBuf  *out = begin_records(plugin);
+	StreamBuf  *out = plugin_begin_records(plugin);
 
 	if (rel->sent_xid == txn->xid)
 		return;
@@ -146,7 +146,7 @@ ensure_relation(Plugin *plugin, ReorderBufferTXN *txn, PluginRelation *rel)
 	stream_buf_u32(out, txn->xid);
 	stream_buf_u32(out, txn->xid);
 	stream_buf_append(out, rel->encoded + xids_end, rel->encoded_len - xids_end);
-	records_done(plugin);
+	plugin_records_done(plugin);
 	rel->sent_xid = txn->xid;
 }
 
@@ -207,11 +207,20 @@ put_delete(Plugin *plugin, PluginRelation *rel, Relation relation, ReorderBuffer
 	plugin_put_tuple(plugin, rel, plugin->old_values, plugin->old_nulls, NULL, NULL, !rel->full);
 }
 
+/* What the values of a row needed of memory goes. */
+void
+plugin_row_done(Plugin *plugin)
+{
+	if (plugin->row_context_used)
+		MemoryContextReset(plugin->row_context);
+	plugin->row_context_used = false;
+}
+
 static void
 put_change(Plugin *plugin, PluginRelation *rel, ReorderBufferTXN *txn,
 		   Relation relation, ReorderBufferChange *change)
 {
-	StreamBuf  *out = begin_records(plugin);
+	StreamBuf  *out = plugin_begin_records(plugin);
 	TransactionId subxid = change_subxid(plugin, txn, change);
 	TupleDesc	desc = RelationGetDescr(relation);
 	size_t		record;
@@ -245,7 +254,7 @@ put_change(Plugin *plugin, PluginRelation *rel, ReorderBufferTXN *txn,
 				 errmsg("a row of table \"%s\" is too long for the replication stream",
 						RelationGetRelationName(relation))));
 	record_end(out, record);
-	records_done(plugin);
+	plugin_records_done(plugin);
 }
 
 /*
@@ -283,15 +292,11 @@ plugin_change(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 
 	if (rel == NULL)
 		return;
-	ensure_begun(plugin, txn);
-	ensure_relation(plugin, txn, rel);
+	plugin_ensure_begun(plugin, txn);
+	plugin_ensure_relation(plugin, txn, rel);
 	put_change(plugin, rel, txn, relation, change);
-	if (plugin->row_context_used)
-	{
-		MemoryContextReset(plugin->row_context);
-		plugin->row_context_used = false;
-	}
-	write_if_much(ctx);
+	plugin_row_done(plugin);
+	plugin_write_if_much(ctx);
 }
 
 static void
@@ -310,13 +315,13 @@ plugin_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 
 		if (rel->skip)
 			continue;
-		ensure_begun(plugin, txn);
-		ensure_relation(plugin, txn, rel);
+		plugin_ensure_begun(plugin, txn);
+		plugin_ensure_relation(plugin, txn, rel);
 		relids[n++] = rel->relid;
 	}
 	if (n > 0)
 	{
-		out = begin_records(plugin);
+		out = plugin_begin_records(plugin);
 		record = record_begin(out, RECORD_TRUNCATE, txn->xid, change_subxid(plugin, txn, change));
 		stream_buf_u8(out, (change->data.truncate.cascade ? 1 : 0) |
 					  (change->data.truncate.restart_seqs ? 2 : 0));
@@ -324,10 +329,10 @@ plugin_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 		for (int i = 0; i < n; i++)
 			stream_buf_u32(out, relids[i]);
 		record_end(out, record);
-		records_done(plugin);
+		plugin_records_done(plugin);
 	}
 	pfree(relids);
-	write_if_much(ctx);
+	plugin_write_if_much(ctx);
 }
 
 /*
@@ -350,14 +355,14 @@ put_ddl(Plugin *plugin, ReorderBufferTXN *txn, const char *prefix, Size size, co
 		return false;
 	if (!command)
 		head++;
-	ensure_begun(plugin, txn);
-	out = begin_records(plugin);
+	plugin_ensure_begun(plugin, txn);
+	out = plugin_begin_records(plugin);
 	/* what is not streamed has committed: its subtransactions don't matter */
 	record = record_begin(out, command ? RECORD_DDL : RECORD_ROLE, txn->xid, plugin->streaming ?
 						  stream_load_u32(message + MESSAGE_MAC_LEN) : txn->xid);
 	stream_buf_append(out, message + head, size - head);
 	record_end(out, record);
-	records_done(plugin);
+	plugin_records_done(plugin);
 	if (command)
 		plugin->rows_xid = size > head && (message[head] & (RECORD_DDL_NO_DATA | RECORD_DDL_ROWS)) ?
 			txn->xid : InvalidTransactionId;
@@ -379,12 +384,12 @@ put_sequence(Plugin *plugin, ReorderBufferTXN *txn, bool transactional, const ch
 	if (!found)
 		return true;
 	if (transactional)
-		ensure_begun(plugin, txn);
+		plugin_ensure_begun(plugin, txn);
 	/* what is not streamed has committed: its subtransactions don't matter */
 	if (!transactional || !plugin->streaming)
 		subxid = xid;
-	record_put_sequence(begin_records(plugin), xid, subxid, &sequence);
-	records_done(plugin);
+	record_put_sequence(plugin_begin_records(plugin), xid, subxid, &sequence);
+	plugin_records_done(plugin);
 	return true;
 }
 
@@ -395,9 +400,9 @@ put_large_object(Plugin *plugin, ReorderBufferTXN *txn, const char *prefix, Size
 {
 	if (!plugin_large_object_is(prefix, size, message))
 		return false;
-	ensure_begun(plugin, txn);
-	plugin_large_object_put(plugin, txn, begin_records(plugin), message);
-	records_done(plugin);
+	plugin_ensure_begun(plugin, txn);
+	plugin_large_object_put(plugin, txn, plugin_begin_records(plugin), message);
+	plugin_records_done(plugin);
 	return true;
 }
 
@@ -415,31 +420,32 @@ plugin_message(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	TransactionId xid = transactional ? txn->xid : InvalidTransactionId;
 
 	if (transactional && (put_ddl(plugin, txn, prefix, size, message) ||
-						  put_large_object(plugin, txn, prefix, size, message)))
+						  put_large_object(plugin, txn, prefix, size, message) ||
+						  plugin_put_rows(ctx, txn, prefix, size, message)))
 	{
-		write_if_much(ctx);
+		plugin_write_if_much(ctx);
 		return;
 	}
 	if (put_sequence(plugin, txn, transactional, prefix, size, message, message_lsn))
 	{
 		/* a keepalive that says more than this must not come before it */
 		if (transactional)
-			write_if_much(ctx);
+			plugin_write_if_much(ctx);
 		else
 			write_collected(ctx, false);
 		return;
 	}
 	if (transactional)
-		ensure_begun(plugin, txn);
+		plugin_ensure_begun(plugin, txn);
 	m.lsn = message_lsn;
 	memset(m.prefix, 0, sizeof(m.prefix));
 	memcpy(m.prefix, prefix, pg_mbcliplen(prefix, strlen(prefix), sizeof(m.prefix) - 1));
 	m.len = size;
 	m.data = message;
-	record_put_message(begin_records(plugin), xid, xid, &m);
-	records_done(plugin);
+	record_put_message(plugin_begin_records(plugin), xid, xid, &m);
+	plugin_records_done(plugin);
 	if (transactional)
-		write_if_much(ctx);
+		plugin_write_if_much(ctx);
 	else
 		write_collected(ctx, false);
 }
@@ -469,8 +475,8 @@ plugin_commit(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecPtr com
 	commit.commit_time = txn->xact_time.commit_time != 0 ?
 		txn->xact_time.commit_time : GetCurrentTimestamp();
 	commit.oldest_open = 0;
-	record_put_commit(begin_records(plugin), txn->xid, &commit);
-	records_done(plugin);
+	record_put_commit(plugin_begin_records(plugin), txn->xid, &commit);
+	plugin_records_done(plugin);
 	write_collected(ctx, true);
 }
 
@@ -500,8 +506,8 @@ plugin_stream_abort(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, XLogRecP
 
 	if (top->output_plugin_private != TXN_BEGUN)
 		return;
-	record_put_abort(begin_records(plugin), top->xid, txn->xid);
-	records_done(plugin);
+	record_put_abort(plugin_begin_records(plugin), top->xid, txn->xid);
+	plugin_records_done(plugin);
 	write_collected(ctx, false);
 }
 

@@ -35,7 +35,7 @@ typedef struct PluginRelation
 {
 	Oid			relid;			/* hash key */
 	bool		valid;			/* false: build again before use */
-	bool		skip;			/* not for the stream (baton's own tables, ...) */
+	bool		skip;			/* not for the stream (baton's own tables, a low level, ...) */
 	bool		view;			/* a materialized view */
 	bool		full;			/* old tuples hold the whole row */
 	bool		told_keyless;	/* the log has been told that its deletes cannot travel */
@@ -77,6 +77,19 @@ typedef struct Plugin
 	Datum	   *old_values;
 	bool	   *old_nulls;
 } Plugin;
+
+/* output_plugin.c: a record is put together between these two */
+extern StreamBuf *plugin_begin_records(Plugin *plugin);
+extern void plugin_records_done(Plugin *plugin);
+/* BEGIN, and RELATION, in front of the first record that needs it */
+extern void plugin_ensure_begun(Plugin *plugin, ReorderBufferTXN *txn);
+extern void plugin_ensure_relation(Plugin *plugin, ReorderBufferTXN *txn, PluginRelation *rel);
+extern void plugin_row_done(Plugin *plugin);
+extern void plugin_write_if_much(LogicalDecodingContext *ctx);
+
+/* plugin_rows.c */
+extern bool plugin_put_rows(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, const char *prefix,
+							Size size, const char *message);
 
 /* plugin_relation.c */
 extern void plugin_relation_init(Plugin *plugin);

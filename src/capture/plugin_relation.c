@@ -15,6 +15,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
+#include "levels/level.h"
 #include "nodes/bitmapset.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
@@ -286,12 +287,14 @@ build_columns(PluginRelation *entry, Relation rel, const char *nspname)
 	bms_free(key);
 }
 
-/* baton's own tables, and what is no table, stay out of the stream. */
+/* baton's own tables, what is no table, and rows that replicas don't have stay out of
+ * the stream. */
 static bool
 relation_is_skipped(Relation rel, const char *nspname)
 {
 	return (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_MATVIEW) ||
-		strcmp(nspname, "baton") == 0 || strcmp(nspname, "baton_rpc") == 0;
+		strcmp(nspname, "baton") == 0 || strcmp(nspname, "baton_rpc") == 0 ||
+		level_of(RelationGetRelid(rel)) != LEVEL_ALL;
 }
 
 /*

@@ -24,6 +24,7 @@
 #include "access/xlog_internal.h"
 #include "capture/sequence.h"
 #include "commands/sequence.h"
+#include "levels/level.h"
 #include "miscadmin.h"
 #include "replication/decode.h"
 #include "replication/reorderbuffer.h"
@@ -123,7 +124,7 @@ name_of(const SequenceMessage *m, RecordSequence *sequence)
 		return false;
 	schema = get_namespace_name(get_rel_namespace(relid));
 	name = get_rel_name(relid);
-	if (schema == NULL || name == NULL || strcmp(schema, "baton") == 0)
+	if (schema == NULL || name == NULL || strcmp(schema, "baton") == 0 || level_leaves_out(relid))
 		return false;
 	strlcpy(sequence->nspname, schema, sizeof(sequence->nspname));
 	strlcpy(sequence->relname, name, sizeof(sequence->relname));

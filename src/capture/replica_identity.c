@@ -5,7 +5,7 @@
  * A changed row must be found on the replicas, so the stream has to say which one it
  * was.  Every table that comes into being, loses its key or gets one is looked at when
  * the command is over: also those that the command, or an extension's script, makes in
- * its course.
+ * its course.  A table whose rows do not travel needs no identity until they do.
  *
  * What was set here is taken back when the table gets a primary key; what a user has
  * set is left alone.  identity_mark.c remembers which is which.
@@ -21,6 +21,7 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
 #include "commands/tablecmds.h"
+#include "levels/level.h"
 #include "nodes/makefuncs.h"
 #include "stream/record.h"
 #include "utils/builtins.h"
@@ -34,8 +35,8 @@ static object_access_hook_type prev_object_access = NULL;
 /* Tables and indexes to look at, of this transaction. */
 static List *touched = NIL;
 
-static void
-touch(Oid relid)
+void
+replica_identity_touch(Oid relid)
 {
 	MemoryContext old;
 
@@ -52,7 +53,7 @@ note_drop(Oid relid)
 	char		kind = get_rel_relkind(relid);
 
 	if (kind == RELKIND_INDEX)
-		touch(IndexGetRelation(relid, true));
+		replica_identity_touch(IndexGetRelation(relid, true));
 	else if (kind == RELKIND_RELATION)
 		identity_unmark(relid);
 }
@@ -65,7 +66,7 @@ note_object(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, vo
 	if (class_id != RelationRelationId || sub_id != 0 || node_mine() == NULL)
 		return;
 	if (access == OAT_POST_CREATE || access == OAT_POST_ALTER)
-		touch(object_id);
+		replica_identity_touch(object_id);
 	else if (access == OAT_DROP)
 		note_drop(object_id);
 }
@@ -86,7 +87,7 @@ replica_identity_command(AlterTableStmt *stmt)
 	if (node_mine() == NULL)
 		return;
 	relid = RangeVarGetRelid(stmt->relation, NoLock, true);
-	touch(relid);
+	replica_identity_touch(relid);
 	foreach(lc, stmt->cmds)
 		if (((AlterTableCmd *) lfirst(lc))->subtype == AT_ReplicaIdentity && OidIsValid(relid))
 			identity_unmark(relid);
@@ -100,7 +101,7 @@ wanted_identity(Relation rel)
 
 	if (rel->rd_rel->relkind != RELKIND_RELATION ||
 		rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT ||
-		OidIsValid(RelationGetReplicaIndex(rel)))
+		OidIsValid(RelationGetReplicaIndex(rel)) || level_of(RelationGetRelid(rel)) != LEVEL_ALL)
 		return 0;
 	list_free(RelationGetIndexList(rel));
 	key = OidIsValid(baton_primary_key_index(rel));
@@ -224,7 +225,7 @@ replica_identity_check(NodeShared *node)
 			later = lappend_oid(later, lfirst_oid(lc));
 	touched = NIL;
 	foreach(lc, later)
-		touch(lfirst_oid(lc));
+		replica_identity_touch(lfirst_oid(lc));
 }
 
 /* Called by _PG_init. */

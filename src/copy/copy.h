@@ -39,6 +39,8 @@
 
 #include "baton.h"
 
+#include "nodes/pg_list.h"
+
 extern PGDLLEXPORT void baton_copy_main(Datum main_arg);
 
 /*
@@ -48,6 +50,14 @@ extern PGDLLEXPORT void baton_copy_main(Datum main_arg);
  * the current user may (catalogs only).
  */
 extern bool copy_database_is_empty(char *what, size_t size);
+
+/*
+ * The definitions of relations of this database as committed, without rows, as pg_dump
+ * writes them: a string of SQL commands, palloc'd.  Called by a session.  Raises
+ * ERRCODE_UNDEFINED_FILE if there is no pg_dump, and ERRCODE_EXTERNAL_ROUTINE_EXCEPTION
+ * if it fails, for instance because it gets no lock within 10 s.
+ */
+extern char *copy_definition(NodeShared *node, List *relids);
 
 /*
  * Put a request of the copy worker, if there is one, into the control data.

@@ -19,9 +19,6 @@
 /* libpq reads service files line by line */
 #define MAX_SERVICE_LINE	1000
 
-/* Locks that somebody else keeps from pg_dump: the attempt makes way for them. */
-#define DUMP_LOCK_TIMEOUT	"--lock-wait-timeout=10s"
-
 static void
 append_setting(StringInfo file, const char *key, const char *value)
 {
@@ -53,9 +50,9 @@ is_left_out(const char *key)
 	return false;
 }
 
-static void
-append_service(StringInfo file, const char *name, PGconn *conn, const char *appname,
-			   const char *options)
+void
+copy_service_append(StringInfo file, const char *name, PGconn *conn, const char *appname,
+					const char *options)
 {
 	PQconninfoOption *parameters = PQconninfo(conn);
 
@@ -107,11 +104,11 @@ copy_service_write(CopyContext *ctx)
 	StringInfoData file;
 
 	initStringInfo(&file);
-	append_service(&file, "source", ctx->source, "baton copy dump",
-				   "-c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0 "
-				   "-c idle_in_transaction_session_timeout=0");
-	append_service(&file, "target", ctx->local, "baton copy restore",
-				   psprintf("-c baton.session_token=%s -c session_replication_role=replica "
+	copy_service_append(&file, "source", ctx->source, "baton copy dump",
+						"-c statement_timeout=0 -c lock_timeout=0 -c idle_session_timeout=0 "
+						"-c idle_in_transaction_session_timeout=0");
+	copy_service_append(&file, "target", ctx->local, "baton copy restore",
+						psprintf("-c baton.session_token=%s -c session_replication_role=replica "
 							"-c synchronous_commit=off -c statement_timeout=0 -c lock_timeout=0 "
 							"-c idle_session_timeout=0 -c idle_in_transaction_session_timeout=0 "
 							"-c default_transaction_read_only=off -c log_statement=none "
@@ -123,7 +120,8 @@ copy_service_write(CopyContext *ctx)
 
 /*
  * Dump the source under ctx->snapshot into ctx->dump.  Data of unlogged tables stays
- * behind, as on a physical standby; subscriptions would draw the same data twice.
+ * behind, as on a physical standby; so do rows of tables, and tables, that replicas
+ * don't have (copy_levels.c); subscriptions would draw the same data twice.
  *
  * The jobs of a parallel dump take their locks without waiting, and fail when
  * somebody queues for an exclusive lock on their table at that moment; a dump with
@@ -132,7 +130,7 @@ copy_service_write(CopyContext *ctx)
 void
 copy_dump(CopyContext *ctx)
 {
-	char	   *argv[20];
+	char	  **argv = palloc(sizeof(char *) * (ctx->low_levels->n_rows + 20));
 	int			n = 0;
 	int			jobs = ctx->attempt % 2 == 0 ? 1 : baton_copy_jobs;
 
@@ -145,6 +143,8 @@ copy_dump(CopyContext *ctx)
 	argv[n++] = psprintf("--file=%s", ctx->dump);
 	argv[n++] = "--no-subscriptions";
 	argv[n++] = "--no-unlogged-table-data";
+	for (int i = 0; i < ctx->low_levels->n_rows; i++)
+		argv[n++] = ctx->low_levels->value[i][0];
 	argv[n++] = DUMP_LOCK_TIMEOUT;
 	argv[n++] = "--verbose";
 	argv[n++] = "--no-password";
@@ -160,12 +160,16 @@ copy_restore(CopyContext *ctx)
 {
 	char	   *argv[20];
 	int			n = 0;
+	char	   *list;
 
 	copy_progress_phase(ctx, "restoring");
+	list = copy_levels_list_option(ctx);
 	argv[n++] = "pg_restore";
 	argv[n++] = "--format=directory";
 	argv[n++] = psprintf("--jobs=%d", baton_copy_jobs);
 	argv[n++] = "--exit-on-error";
+	if (list != NULL)
+		argv[n++] = list;
 	if (ctx->skip_tablespaces)
 		argv[n++] = "--no-tablespaces";
 	argv[n++] = "--verbose";

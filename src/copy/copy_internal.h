@@ -66,6 +66,10 @@ typedef struct CopyContext
 	StreamPos	covered;		/* the log up to here has all commits before L */
 	bool		skip_tablespaces;	/* some of the source's do not exist here */
 
+	/* replication levels (copy_levels.c) */
+	struct CopyRows *low_levels;	/* options of pg_dump: what it is to leave out */
+	struct CopyRows *left_out;	/* what is in the dump, and not to be restored */
+
 	int			n_tables;
 	CopyTable  *tables;			/* ordered by relid */
 
@@ -135,6 +139,11 @@ extern void copy_take_snapshot(CopyContext *ctx);
 extern CopyRows *copy_identity_read(CopyContext *ctx);
 extern void copy_identity_write(CopyContext *ctx, const CopyRows *rows);
 
+/* ---- copy_levels.c ---- */
+
+extern void copy_levels_read(CopyContext *ctx);
+extern char *copy_levels_list_option(CopyContext *ctx);
+
 /* ---- copy_roles.c ---- */
 
 extern void copy_roles(CopyContext *ctx);
@@ -152,6 +161,11 @@ extern void copy_child_kill(CopyContext *ctx);
 
 /* ---- copy_dump.c ---- */
 
+/* Locks that somebody else keeps from pg_dump: the attempt makes way for them. */
+#define DUMP_LOCK_TIMEOUT	"--lock-wait-timeout=10s"
+/* Add [name] to a service file: the server that conn has reached, its role and password. */
+extern void copy_service_append(StringInfo file, const char *name, PGconn *conn,
+								const char *appname, const char *options);
 extern void copy_write_private_file(const char *path, const char *contents);
 extern void copy_service_write(CopyContext *ctx);
 extern void copy_dump(CopyContext *ctx);

@@ -77,14 +77,17 @@ copy_replace(CopyContext *ctx)
 	char	   *begin = psprintf("%s-begin.sql", ctx->dump);
 	char	   *end = psprintf("%s-end.sql", ctx->dump);
 	char	   *argv[4] = {"sh", "-c", NULL, NULL};
+	char	   *list;
 
 	copy_progress_phase(ctx, "replacing the old data");
+	list = copy_levels_list_option(ctx);
 	copy_write_private_file(begin, begin_script());
 	copy_write_private_file(end, end_script());
-	argv[2] = psprintf("%s --format=directory --single-transaction --verbose %s --file=- %s | "
+	argv[2] = psprintf("%s --format=directory --single-transaction --verbose %s %s --file=- %s | "
 					   "%s -X -q -v ON_ERROR_STOP=1 --no-password -o /dev/null -f %s -f - -f %s service=target",
 					   quoted(copy_child_program("pg_restore")),
 					   ctx->skip_tablespaces ? "--no-tablespaces" : "",
+					   list ? quoted(list) : "",
 					   quoted(ctx->dump),
 					   quoted(copy_child_program("psql")), quoted(begin), quoted(end));
 	copy_child_run(ctx, "/bin/sh", argv, copy_progress_restoring);

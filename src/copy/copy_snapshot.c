@@ -46,13 +46,17 @@
 #define COMMIT_LOG_TIMEOUT_MS 60000
 #define LOCKS_PER_STATEMENT	50
 
-/* What pg_dump will dump as tables; it locks the same ones. */
+/* What pg_dump will dump as tables; it locks the same ones.  Tables that replicas don't
+ * have are not among them (copy_levels.c). */
 #define TABLES_QUERY \
 	"SELECT c.oid, c.relfilenode, n.nspname, c.relname " \
 	"FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace " \
 	"WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' " \
 	"  AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'baton', 'baton_rpc') " \
-	"  AND n.nspname !~ '^pg_(toast|temp_)' %s " \
+	"  AND n.nspname !~ '^pg_(toast|temp_)' " \
+	"  AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_seclabel l WHERE l.objoid = c.oid " \
+	"    AND l.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND l.objsubid = 0 " \
+	"    AND l.provider = 'baton' AND l.label = 'none') %s " \
 	"ORDER BY c.oid"
 
 static CopyTable *

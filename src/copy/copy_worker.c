@@ -177,6 +177,7 @@ fetch(CopyContext *ctx)
 	copy_progress_reset(ctx);
 
 	copy_take_snapshot(ctx);
+	copy_levels_read(ctx);
 	copy_progress_phase(ctx, "waiting for the source's capture");
 	copy_source_covered(ctx);
 	copy_progress_phase(ctx, "creating roles");

@@ -40,6 +40,10 @@ extern PGDLLEXPORT bool gate_barrier_passed(Oid dboid);
 
 extern bool gate_lease_holds(NodeShared *node);
 
+/* Pass with something that writes; raises ERRCODE_READ_ONLY_SQL_TRANSACTION, naming
+ * `command`, where that is not allowed. */
+extern void gate_enter_write(NodeShared *node, const char *command);
+
 /* ---- for capture ---- */
 
 /* Does this command change more than rows, temporary objects and modes? */

@@ -82,7 +82,6 @@ extern void gate_show_session(GateSession session);
 extern GateState gate_state(NodeShared *node);
 extern void gate_follow(NodeShared *node);
 extern void gate_enter_read(NodeShared *node);
-extern void gate_enter_write(NodeShared *node, const char *command);
 extern void gate_enter_commit_prepared(NodeShared *node, const char *command);
 extern void gate_note_temporary(void);
 extern void gate_note_sequence(NodeShared *node);

@@ -227,9 +227,9 @@ sub same_data
 # A dump whose rows come in a definite order, and not in that of the table's file.
 sub sorted_dump
 {
-	my ($self) = @_;
+	my ($self, @options) = @_;
 	my ($dump, $err, @sorted, $rows) = ('', '');
-	IPC::Run::run([ 'pg_dump', '--no-sync', '-d', $self->connstr($DB) ], '>', \$dump, '2>', \$err) or die "pg_dump: $err\n";
+	IPC::Run::run([ 'pg_dump', '--no-sync', @options, '-d', $self->connstr($DB) ], '>', \$dump, '2>', \$err) or die "pg_dump: $err\n";
 	# line by line: a pattern that repeats over lines gives up silently at 65,536
 	for my $line (split /^/m, $dump)
 	{
@@ -242,15 +242,15 @@ sub sorted_dump
 }
 
 # Test: pg_dump makes the same of both nodes, definitions, rows and sequences, once
-# the replica has applied all.
+# the replica has applied all; @options: of pg_dump.
 sub same_dump
 {
-	my ($a, $b, $name) = @_;
+	my ($a, $b, $name, @options) = @_;
 	my @files;
 	for my $node ($a, $b)
 	{
 		push @files, File::Temp->new(DIR => $PostgreSQL::Test::Utils::tmp_check, SUFFIX => '.sql');
-		print { $files[-1] } $node->sorted_dump;
+		print { $files[-1] } $node->sorted_dump(@options);
 		$files[-1]->flush;
 	}
 	my $diff = `diff @files | head -40`;
