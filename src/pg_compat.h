@@ -61,6 +61,15 @@
 	EvalPlanQualInit(epq, estate, NULL, NIL, -1)
 #endif
 
+/* False, and who it is: a row keeps this one out of the indexes named. */
+#if PG_VERSION_NUM >= 180000
+#define baton_check_index_constraints(rri, slot, estate, tid, indexes) \
+	ExecCheckIndexConstraints(rri, slot, estate, tid, NULL, indexes)
+#else
+#define baton_check_index_constraints(rri, slot, estate, tid, indexes) \
+	ExecCheckIndexConstraints(rri, slot, estate, tid, indexes)
+#endif
+
 /* A range table of one table, of which these columns are updated. */
 #if PG_VERSION_NUM >= 180000
 #define baton_init_range_table(estate, rte, columns) \
@@ -116,10 +125,12 @@
 #define BATON_FILE_TABLESPACE(seq)	((seq)->locator.spcOid)
 #define BATON_FILE_NUMBER(seq)		((seq)->locator.relNumber)
 #define RelidByRelfilenode			RelidByRelfilenumber
+#include "utils/relfilenumbermap.h"
 #else
 #define BATON_FILE_DATABASE(seq)	((seq)->node.dbNode)
 #define BATON_FILE_TABLESPACE(seq)	((seq)->node.spcNode)
 #define BATON_FILE_NUMBER(seq)		((seq)->node.relNode)
+#include "utils/relfilenodemap.h"
 #endif
 
 #if PG_VERSION_NUM >= 160000
@@ -262,6 +273,52 @@ baton_syncrep_first(int mode)
 		(stmt)->admin_opt = (stmt)->is_grant && (admin); \
 		GrantRole(stmt); \
 	} while (0)
+#endif
+
+/* Values of variable length; postgres.h has brought it itself before. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+#if PG_VERSION_NUM >= 170000
+#define baton_decoding_snapshot(builder, xid)	SnapBuildGetOrBuildSnapshot(builder)
+#else
+#define baton_decoding_snapshot(builder, xid)	SnapBuildGetOrBuildSnapshot(builder, xid)
+#endif
+
+/* Stands in front of a declaration. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
+/* The absolute value of an int64. */
+#ifndef i64abs
+#define i64abs(i)	((int64) ((i) < 0 ? -(i) : (i)))
+#endif
+
+/* What the executor's run hook gets, and hands on. */
+#if PG_VERSION_NUM >= 180000
+#define BATON_EXECUTOR_RUN_PARAMETERS	QueryDesc *query, ScanDirection direction, uint64 count
+#define BATON_EXECUTOR_RUN_ARGUMENTS	query, direction, count
+#else
+#define BATON_EXECUTOR_RUN_PARAMETERS \
+	QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
+#define BATON_EXECUTOR_RUN_ARGUMENTS	query, direction, count, execute_once
+#endif
+
+/* This process alone applies under the origin. */
+#if PG_VERSION_NUM >= 160000
+#define baton_origin_session_setup(origin)	replorigin_session_setup(origin, 0)
+#else
+#define baton_origin_session_setup(origin)	replorigin_session_setup(origin)
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#define baton_index_beginscan(rel, index, snapshot, nkeys) \
+	index_beginscan(rel, index, snapshot, NULL, nkeys, 0)
+#else
+#define baton_index_beginscan(rel, index, snapshot, nkeys) \
+	index_beginscan(rel, index, snapshot, nkeys, 0)
 #endif
 
 #endif							/* BATON_PG_COMPAT_H */

@@ -293,6 +293,7 @@ typedef struct NodeShared
 	bool		log_ready;		/* tail is valid */
 	uint16		fetch_from;		/* UNKNOWN: frames of this member may be appended, whatever their
 								 * term; 0 none */
+	StreamPos	share_floor;	/* as in ControlData; coordinator writes */
 	StreamPos	ship_hold;		/* frames from here on are not shipped yet: a change of members
 								 * among them is not published; 0 none */
 	uint64		source_lsn;		/* own commits up to here lie in the log (capture, or recovery) */

@@ -128,11 +128,11 @@ member_check_alike(const GroupInfo *g)
 				 errmsg("the primary's database has another encoding"),
 				 errdetail("It is \"%s\", this database's is \"%s\".", g->encoding, encoding),
 				 errhint("Create this database with ENCODING '%s' TEMPLATE template0.", g->encoding)));
-	if (Abs(g->clock_delta_us) > (int64) baton_max_clock_delta * 1000)
+	if (i64abs(g->clock_delta_us) > (int64) baton_max_clock_delta * 1000)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the clocks of the primary and of this server differ by " INT64_FORMAT " ms",
-						Abs(g->clock_delta_us) / 1000),
+						i64abs(g->clock_delta_us) / 1000),
 				 errdetail("At most %d ms are allowed.", baton_max_clock_delta),
 				 errhint("Synchronize the clocks, or raise \"baton.max_clock_delta\".")));
 }

@@ -143,7 +143,9 @@ refuse_if_primary_lives(NodeShared *node)
  * On a replica whose primary is gone: become primary by an election, which needs
  * a majority of the voters; with force at once and without one, for a person who
  * knows that the old primary is gone or cut off from its clients.  What the old
- * primary had not shipped stays behind on it.  Returns when the gate is open.
+ * primary had not shipped stays behind on it.  Returns when the gate is open.  A node
+ * that is being mended can be promoted by force alone; a NOTICE says what became of the
+ * transactions that it was to roll back.
  *
  * Errors: ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE if the primary is alive, if
  * this node leads already, or if it was not elected.
@@ -160,6 +162,10 @@ baton_promote(PG_FUNCTION_ARGS)
 	cmd->force = !PG_ARGISNULL(0) && PG_GETARG_BOOL(0);
 	command_run(node, cmd, NULL);
 	command_raise(cmd);
+	if (cmd->message[0] != '\0')
+		ereport(NOTICE,
+				(errmsg("%s", cmd->message),
+				 errdetail("See baton.rolled_back, and baton.events.")));
 	PG_RETURN_VOID();
 }
 

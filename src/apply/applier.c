@@ -306,26 +306,34 @@ commit_collected(Applier *a, const Record *r)
 /* ---- records that are no transaction's, or not yet applied ---- */
 
 /*
- * Does the own reign begin that was not handed over?  Then the predecessor may have
- * handed out values of sequences that it had reserved.  A node that follows another
- * now reads older ones of its own terms, too.
+ * Was the own reign that begins not handed over?  Then the predecessor may have handed
+ * out values of sequences that it had reserved.
  */
 static bool
 must_skip_reserved(Applier *a, uint64 term)
 {
 	NodeShared *node = a->node;
 	bool		handed;
-	bool		leads;
 
-	if (TERM_MEMBER(term) != node->self)
-		return false;
-	LWLockAcquire(&node->log_lock, LW_SHARED);
-	leads = node->append_term == term;
-	LWLockRelease(&node->log_lock);
 	SpinLockAcquire(&node->mutex);
 	handed = node->handed_term == term;
 	SpinLockRelease(&node->mutex);
-	return leads && !handed;
+	return !handed;
+}
+
+/* Is it the TERM record of the reign that this node is in?  A node that follows
+ * another reads older ones of its own terms, too. */
+static bool
+is_own_reign(Applier *a, uint64 term)
+{
+	bool		leads;
+
+	if (TERM_MEMBER(term) != a->node->self)
+		return false;
+	LWLockAcquire(&a->node->log_lock, LW_SHARED);
+	leads = a->node->append_term == term;
+	LWLockRelease(&a->node->log_lock);
+	return leads;
 }
 
 static void
@@ -340,8 +348,11 @@ take_term(Applier *a, const Record *r)
 	open_transactions_clear(a->open);
 	memset(&a->part, 0, sizeof(a->part));
 	applier_withdraw_failover(a, term.term);
+	if (!is_own_reign(a, term.term))
+		return;
 	if (must_skip_reserved(a, term.term))
 		apply_skip_reserved();
+	applier_reign_begins(a);
 }
 
 static void
@@ -659,7 +670,7 @@ baton_applier_main(Datum main_arg)
 	local_init(&a->local, a->cxt);
 
 	origin = apply_origin_ensure(node);
-	replorigin_session_setup(origin);
+	baton_origin_session_setup(origin);
 	replorigin_session_origin = origin;
 	applier_publish_running(a);
 	work_forever(a);

@@ -72,7 +72,7 @@ typedef struct Applier
 /* Settings under which transactions of the stream are carried out. */
 extern void apply_set_session(void);
 /* Raise what reading the stream has met, as an error of its place. */
-extern void applier_stream_error(StreamCode code, const StreamError *err) pg_attribute_noreturn();
+pg_noreturn extern void applier_stream_error(StreamCode code, const StreamError *err);
 /* The next record; false at the end. */
 extern bool applier_next_record(StreamCursor *c, Record *r);
 
@@ -117,6 +117,8 @@ extern void applier_look_for_mark(Applier *a);
 extern bool applier_fill_is_due(Applier *a, uint64 term, const RecordCommit *commit);
 /* Put them in. */
 extern void applier_fill(Applier *a);
+/* The own reign begins: one that was forced in the middle of a mending ends that. */
+extern void applier_reign_begins(Applier *a);
 
 /* ---- publish.c ---- */
 

@@ -154,6 +154,12 @@ typedef struct OpenRelation
 
 #define APPLY_ROLE_NOTES	32
 
+/* The tables are not what the stream expects, see lenient.c. */
+typedef struct Lenience
+{
+	char		node_name[BATON_NAME_LEN];
+} Lenience;
+
 typedef struct LocalTransaction
 {
 	bool		started;
@@ -180,6 +186,7 @@ typedef struct LocalTransaction
 
 	struct TouchedSet *touched; /* rows whose changes are left out, NULL none (touched.h) */
 	bool		tolerant;		/* a row to delete that is not there is passed over */
+	Lenience   *lenient;		/* NULL: the tables are what the stream expects */
 
 	/* hashes of what was said last of roles */
 	uint32		role_notes[APPLY_ROLE_NOTES];
@@ -225,6 +232,14 @@ extern char apply_read_values(const ApplyRelation *m, const Record *r,
 /* Key of the row that record r is about, such as "(id)=(5)", or NULL; palloc'd.
  * Needs a transaction. */
 extern char *apply_row_key(const ApplyRelation *m, const Record *r);
+
+/* ---- lenient.c ---- */
+
+/* An INSERT, UPDATE or DELETE where t->lenient.  Raises what an ordinary one raises, but
+ * neither ERRCODE_NO_DATA_FOUND nor the violation of a constraint that is not deferrable. */
+extern void apply_lenient(LocalTransaction *t, const Record *r);
+/* How many rows were taken out, or could not be put in, in the latest mending. */
+extern uint32 apply_lenient_noted(void);
 
 /* ---- value.c ---- */
 

@@ -192,7 +192,7 @@ start_index_scan(OpenRelation *o)
 	if (o->index_scan == NULL)
 	{
 		o->index = index_open(plan->index, RowExclusiveLock);
-		o->index_scan = index_beginscan(o->rel, o->index, &o->dirty, plan->n_keys, 0);
+		o->index_scan = baton_index_beginscan(o->rel, o->index, &o->dirty, plan->n_keys);
 	}
 	index_rescan(o->index_scan, keys, plan->n_keys, NULL, 0);
 	MemoryContextSwitchTo(old);

@@ -174,6 +174,14 @@ local_apply(LocalTransaction *t, const Record *r)
 		forget_context(t);
 		return;
 	}
+	if (t->lenient != NULL &&
+		(r->type == RECORD_INSERT || r->type == RECORD_UPDATE || r->type == RECORD_DELETE))
+	{
+		apply_lenient(t, r);
+		t->rows++;
+		forget_context(t);
+		return;
+	}
 	switch (r->type)
 	{
 		case RECORD_RELATION:

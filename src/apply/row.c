@@ -9,7 +9,7 @@
  * there yet.  Where triggers fire, all goes through the executor's functions
  * for replication.
  */
-#include "apply/apply.h"
+#include "apply/row.h"
 
 #include "access/xact.h"
 #include "commands/trigger.h"
@@ -32,8 +32,8 @@ malformed(const Record *r)
 }
 
 /* Values of a whole row, one per column of the source. */
-static void
-read_row(const ApplyRelation *m, const Record *r, StreamCursor *c, RecordValue *values)
+void
+row_read(const ApplyRelation *m, const Record *r, StreamCursor *c, RecordValue *values)
 {
 	if (record_get_tuple(c, values, RECORD_MAX_ATTS) != m->source.natts)
 		malformed(r);
@@ -62,8 +62,8 @@ read_old_row(const ApplyRelation *m, const Record *r, StreamCursor *c, RecordVal
  * The row of an UPDATE or DELETE.  *kind says what the old values are: 'K' and
  * 'O' as in record.h; 'N' none, the new ones hold the key.
  */
-static void
-read_change(const ApplyRelation *m, const Record *r, StreamCursor *c, char *kind,
+void
+row_read_change(const ApplyRelation *m, const Record *r, StreamCursor *c, char *kind,
 			RecordValue *old_values, RecordValue *new_values)
 {
 	*kind = (char) stream_get_u8(c);
@@ -72,11 +72,11 @@ read_change(const ApplyRelation *m, const Record *r, StreamCursor *c, char *kind
 	else if (*kind != 'N' || r->type != RECORD_UPDATE)
 		malformed(r);
 	if (r->type == RECORD_UPDATE)
-		read_row(m, r, c, new_values);
+		row_read(m, r, c, new_values);
 }
 
-static OpenRelation *
-open_for_record(LocalTransaction *t, StreamCursor *c)
+OpenRelation *
+row_open(LocalTransaction *t, StreamCursor *c)
 {
 	ApplyRelation *m = relation_map_get(t->relations, stream_get_u32(c), t->source_txn);
 	OpenRelation *o;
@@ -96,8 +96,8 @@ open_for_record(LocalTransaction *t, StreamCursor *c)
 /* ---- building rows ---- */
 
 /* The row in `slot`, from values of the stream and, for what they leave out, from base. */
-static void
-fill_slot(OpenRelation *o, const RecordValue *values, TupleTableSlot *slot, TupleTableSlot *base)
+void
+row_fill(OpenRelation *o, const RecordValue *values, TupleTableSlot *slot, TupleTableSlot *base)
 {
 	ApplyRelation *m = o->map;
 
@@ -122,8 +122,8 @@ fill_slot(OpenRelation *o, const RecordValue *values, TupleTableSlot *slot, Tupl
 	ExecStoreVirtualTuple(slot);
 }
 
-static void
-fill_defaults(OpenRelation *o, TupleTableSlot *slot)
+void
+row_fill_defaults(OpenRelation *o, TupleTableSlot *slot)
 {
 	for (int i = 0; i < o->n_defaults; i++)
 	{
@@ -136,8 +136,8 @@ fill_defaults(OpenRelation *o, TupleTableSlot *slot)
 }
 
 /* What to look for, from the old values or, if there are none, the new ones. */
-static void
-fill_key(OpenRelation *o, char kind, const RecordValue *values)
+void
+row_fill_key(OpenRelation *o, char kind, const RecordValue *values)
 {
 	ApplyRelation *m = o->map;
 
@@ -170,8 +170,8 @@ fill_key(OpenRelation *o, char kind, const RecordValue *values)
 }
 
 /* Generated columns and constraints, in the order in which the executor has them. */
-static void
-complete_row(OpenRelation *o, TupleTableSlot *slot, CmdType command)
+void
+row_complete(OpenRelation *o, TupleTableSlot *slot, CmdType command)
 {
 	TupleConstr *constr = RelationGetDescr(o->rel)->constr;
 
@@ -185,8 +185,8 @@ complete_row(OpenRelation *o, TupleTableSlot *slot, CmdType command)
 
 /* ---- INSERT ---- */
 
-static void
-insert_index_entries(OpenRelation *o, TupleTableSlot *slot)
+void
+row_insert_index_entries(OpenRelation *o, TupleTableSlot *slot)
 {
 	if (o->rri->ri_NumIndices > 0)
 		list_free(baton_insert_index_tuples(o->rri, slot, o->estate, false, false));
@@ -210,7 +210,7 @@ flush_one(LocalTransaction *t, OpenRelation *o)
 	for (int i = 0; i < n; i++)
 	{
 		ResetPerTupleExprContext(o->estate);
-		insert_index_entries(o, o->buffered[i]);
+		row_insert_index_entries(o, o->buffered[i]);
 		ExecClearTuple(o->buffered[i]);
 	}
 	t->written = true;
@@ -251,8 +251,8 @@ collect_insert(LocalTransaction *t, OpenRelation *o, const RecordValue *values, 
 {
 	TupleTableSlot *slot = next_buffer_slot(o);
 
-	fill_slot(o, values, slot, NULL);
-	complete_row(o, slot, CMD_INSERT);
+	row_fill(o, values, slot, NULL);
+	row_complete(o, slot, CMD_INSERT);
 	ExecMaterializeSlot(slot);
 	o->n_buffered++;
 	t->n_buffered++;
@@ -268,8 +268,8 @@ insert_now(LocalTransaction *t, OpenRelation *o, const RecordValue *values)
 {
 	local_make_visible(t);
 	o->estate->es_output_cid = GetCurrentCommandId(true);
-	fill_slot(o, values, o->fresh, NULL);
-	fill_defaults(o, o->fresh);
+	row_fill(o, values, o->fresh, NULL);
+	row_fill_defaults(o, o->fresh);
 	if (o->triggers)
 	{
 		AfterTriggerBeginQuery();
@@ -278,9 +278,9 @@ insert_now(LocalTransaction *t, OpenRelation *o, const RecordValue *values)
 	}
 	else
 	{
-		complete_row(o, o->fresh, CMD_INSERT);
+		row_complete(o, o->fresh, CMD_INSERT);
 		table_tuple_insert(o->rel, o->fresh, o->estate->es_output_cid, 0, NULL);
-		insert_index_entries(o, o->fresh);
+		row_insert_index_entries(o, o->fresh);
 	}
 	t->written = true;
 }
@@ -290,9 +290,9 @@ void
 apply_insert(LocalTransaction *t, const Record *r)
 {
 	StreamCursor c = r->rest;
-	OpenRelation *o = open_for_record(t, &c);
+	OpenRelation *o = row_open(t, &c);
 
-	read_row(o->map, r, &c, t->new_values);
+	row_read(o->map, r, &c, t->new_values);
 	if (o->user_code)
 		insert_now(t, o, t->new_values);
 	else
@@ -359,7 +359,7 @@ update_found(OpenRelation *o)
 		AfterTriggerEndQuery(o->estate);
 		return true;
 	}
-	complete_row(o, o->fresh, CMD_UPDATE);
+	row_complete(o, o->fresh, CMD_UPDATE);
 	result = table_tuple_update(o->rel, &o->found->tts_tid, o->fresh, cid, GetActiveSnapshot(),
 								InvalidSnapshot, true, &failure, &lockmode, &indexes);
 	if (!changed(result))
@@ -370,8 +370,8 @@ update_found(OpenRelation *o)
 	return true;
 }
 
-static bool
-delete_found(OpenRelation *o)
+bool
+row_delete_found(OpenRelation *o)
 {
 	TM_FailureData failure;
 
@@ -398,20 +398,20 @@ void
 apply_update(LocalTransaction *t, const Record *r)
 {
 	StreamCursor c = r->rest;
-	OpenRelation *o = open_for_record(t, &c);
+	OpenRelation *o = row_open(t, &c);
 	char		kind;
 	bool		done = false;
 
-	read_change(o->map, r, &c, &kind, t->old_values, t->new_values);
+	row_read_change(o->map, r, &c, &kind, t->old_values, t->new_values);
 	apply_flush_inserts(t, o);
-	fill_key(o, kind, kind == 'N' ? t->new_values : t->old_values);
+	row_fill_key(o, kind, kind == 'N' ? t->new_values : t->old_values);
 	while (!done)
 	{
 		local_make_visible(t);
 		o->estate->es_output_cid = GetCurrentCommandId(true);
 		if (!find_row(o))
 			row_missing(o->map, "update");
-		fill_slot(o, t->new_values, o->fresh, o->found);
+		row_fill(o, t->new_values, o->fresh, o->found);
 		done = update_found(o);
 	}
 	t->written = true;
@@ -422,13 +422,13 @@ void
 apply_delete(LocalTransaction *t, const Record *r)
 {
 	StreamCursor c = r->rest;
-	OpenRelation *o = open_for_record(t, &c);
+	OpenRelation *o = row_open(t, &c);
 	char		kind;
 	bool		done = false;
 
-	read_change(o->map, r, &c, &kind, t->old_values, t->new_values);
+	row_read_change(o->map, r, &c, &kind, t->old_values, t->new_values);
 	apply_flush_inserts(t, o);
-	fill_key(o, kind, t->old_values);
+	row_fill_key(o, kind, t->old_values);
 	while (!done)
 	{
 		local_make_visible(t);
@@ -439,7 +439,7 @@ apply_delete(LocalTransaction *t, const Record *r)
 				return;
 			row_missing(o->map, "delete");
 		}
-		done = delete_found(o);
+		done = row_delete_found(o);
 	}
 	t->written = true;
 }
@@ -474,9 +474,9 @@ apply_read_values(const ApplyRelation *m, const Record *r,
 
 	(void) stream_get_u32(&c);
 	if (r->type == RECORD_INSERT)
-		read_row(m, r, &c, new_values);
+		row_read(m, r, &c, new_values);
 	else
-		read_change(m, r, &c, &kind, old_values, new_values);
+		row_read_change(m, r, &c, &kind, old_values, new_values);
 	return kind;
 }
 

@@ -47,7 +47,7 @@ key_index(Relation rel)
 {
 	Oid			index = RelationGetReplicaIndex(rel);
 
-	return OidIsValid(index) ? index : RelationGetPrimaryKeyIndex(rel);
+	return OidIsValid(index) ? index : baton_primary_key_index(rel);
 }
 
 /* Fill in the key's columns; none if a type of them cannot be hashed. */

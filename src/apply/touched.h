@@ -99,6 +99,7 @@ typedef struct TouchedMark		/* the row of baton.mending: the touched rows are ou
 	uint64		term;			/* ... in this term (and all of earlier terms) ... */
 	XLogRecPtr	lsn;			/* ... that begin before it are in the fetched rows */
 	StreamPos	until;			/* the log holds all of them up to here */
+	uint64		attempt;		/* of the mending that has taken the touched rows out */
 } TouchedMark;
 
 /* All within a local transaction. */
@@ -113,7 +114,9 @@ extern void touched_load(LocalTransaction *t, TouchedSet *set);
 extern void touched_take_out(LocalTransaction *t, TouchedSet *set);
 /* Forget fetched rows that are stored. */
 extern void touched_forget_rows(void);
-/* Put the fetched rows into their tables, and forget everything that is stored. */
+/* Put the fetched rows into their tables ... */
+extern void touched_put_back(LocalTransaction *t);
+/* ... and forget everything that is stored. */
 extern void touched_fill(LocalTransaction *t);
 extern void touched_forget(void);
 /* An INSERT record of the table; values in the order of touched_columns(). */

@@ -245,16 +245,17 @@ touched_store_row(TouchedTable *table, const char *record, size_t len)
 void
 touched_store_mark(const TouchedMark *mark)
 {
-	Oid			types[4] = {INT4OID, INT8OID, LSNOID, LSNOID};
-	Datum		values[4];
+	Oid			types[5] = {INT4OID, INT8OID, LSNOID, LSNOID, INT8OID};
+	Datum		values[5];
 
 	values[0] = Int32GetDatum(mark->source);
 	values[1] = Int64GetDatum((int64) mark->term);
 	values[2] = LSNGetDatum(mark->lsn);
 	values[3] = LSNGetDatum(mark->until);
+	values[4] = Int64GetDatum((int64) mark->attempt);
 	run("DELETE FROM baton.mending", 0, NULL, NULL, SPI_OK_DELETE);
-	run("INSERT INTO baton.mending (source, term, lsn, until) VALUES ($1, $2, $3, $4)",
-		4, types, values, SPI_OK_INSERT);
+	run("INSERT INTO baton.mending (source, term, lsn, until, attempt) VALUES ($1, $2, $3, $4, $5)",
+		5, types, values, SPI_OK_INSERT);
 }
 
 bool
@@ -264,7 +265,7 @@ touched_load_mark(TouchedMark *mark)
 	bool		isnull;
 
 	if (SPI_connect() != SPI_OK_CONNECT ||
-		SPI_execute("SELECT source, term, lsn, until FROM baton.mending", true, 1) != SPI_OK_SELECT)
+		SPI_execute("SELECT source, term, lsn, until, attempt FROM baton.mending", true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not read baton.mending");
 	found = SPI_processed > 0;
 	if (found)
@@ -276,6 +277,7 @@ touched_load_mark(TouchedMark *mark)
 		mark->term = (uint64) DatumGetInt64(SPI_getbinval(row, desc, 2, &isnull));
 		mark->lsn = DatumGetLSN(SPI_getbinval(row, desc, 3, &isnull));
 		mark->until = DatumGetLSN(SPI_getbinval(row, desc, 4, &isnull));
+		mark->attempt = (uint64) DatumGetInt64(SPI_getbinval(row, desc, 5, &isnull));
 	}
 	SPI_finish();
 	return found;
@@ -463,7 +465,7 @@ empty_unreplicated(LocalTransaction *t, TouchedSet *set, const Record *r)
 }
 
 void
-touched_fill(LocalTransaction *t)
+touched_put_back(LocalTransaction *t)
 {
 	local_next_source(t);
 	for_each(t, NULL, "SELECT definition FROM baton.mending_table ORDER BY number", carry_out);
@@ -471,6 +473,12 @@ touched_fill(LocalTransaction *t)
 	apply_flush_inserts(t, NULL);
 	for_each(t, NULL, "SELECT definition FROM baton.mending_table ORDER BY number", empty_unreplicated);
 	local_become_self(t);
+}
+
+void
+touched_fill(LocalTransaction *t)
+{
+	touched_put_back(t);
 	touched_forget();
 	t->written = true;
 }

@@ -30,13 +30,12 @@
 #include "replication/reorderbuffer.h"
 #include "replication/snapbuild.h"
 #include "utils/lsyscache.h"
-#include "utils/relfilenodemap.h"
 #include "utils/snapmgr.h"
 
 Oid
 plugin_storage_relid(LogicalDecodingContext *ctx, TransactionId xid, Oid tablespace, Oid filenumber)
 {
-	Snapshot	snapshot = SnapBuildGetOrBuildSnapshot(ctx->snapshot_builder, xid);
+	Snapshot	snapshot = baton_decoding_snapshot(ctx->snapshot_builder, xid);
 	MemoryContext old = CurrentMemoryContext;
 	volatile Oid relid = InvalidOid;
 
@@ -100,7 +99,7 @@ sequence_decode(LogicalDecodingContext *ctx, XLogRecordBuffer *buf)
 		return;
 	ReorderBufferQueueMessage(ctx->reorder, xid,
 							  transactional ? NULL :
-							  SnapBuildGetOrBuildSnapshot(ctx->snapshot_builder, xid),
+							  baton_decoding_snapshot(ctx->snapshot_builder, xid),
 							  buf->endptr, transactional, SEQUENCE_MESSAGE_PREFIX,
 							  sizeof(m), (const char *) &m);
 }

@@ -183,6 +183,7 @@ encode_data(StreamBuf *buf, const ControlData *d)
 	stream_buf_u64(buf, d->rolled_back_lsn);
 	stream_buf_u32(buf, d->origin_number);
 	stream_buf_u64(buf, d->mend_until);
+	stream_buf_u64(buf, d->share_floor);
 }
 
 static bool
@@ -249,10 +250,11 @@ decode_data(StreamCursor *c, ControlData *d)
 	d->rolled_back_lsn = stream_get_u64(c);
 	d->origin_number = stream_get_u32(c);
 	d->mend_until = stream_get_u64(c);
+	d->share_floor = stream_get_u64(c);
 
 	return !c->failed && c->p == c->end &&
 		d->intent >= INTENT_ACTIVE && d->intent <= INTENT_DETACHED &&
-		d->reconcile <= RECONCILE_FILL;
+		d->reconcile <= RECONCILE_ALONE && d->reconcile != RECONCILE_SAVE;
 }
 
 static pg_crc32c

@@ -73,7 +73,9 @@ typedef enum ReconcileState
 	RECONCILE_NONE = 0,
 	RECONCILE_SAVE,				/* they are being looked for and saved; never on disk */
 	RECONCILE_MEND,				/* saved; the touched rows are to be taken out and fetched */
-	RECONCILE_FILL				/* they are out; the applier puts the fetched ones in */
+	RECONCILE_FILL,				/* they are out; the applier puts the fetched ones in */
+	RECONCILE_ALONE				/* a person makes the node lead by force before it is mended: it does
+								 * with what it has (apply/lenient.c) */
 } ReconcileState;
 
 /* What a member has acknowledged to this node, as far as was written down. */
@@ -131,7 +133,7 @@ typedef struct ControlData
 	bool		copy_replaces;	/* COPYING: the database holds data, which the copy is to replace */
 
 	/* mending of diverged commits, see reconcile/reconcile.h */
-	uint8		reconcile;		/* ReconcileState: NONE, MEND or FILL */
+	uint8		reconcile;		/* ReconcileState, but SAVE */
 	bool		rollback_unlimited;	/* a person has said: whatever their number */
 	uint64		reconcile_attempt;	/* of the rows that were saved last in baton.rolled_back */
 	uint32		reconcile_txns;	/* transactions that are being rolled back */
@@ -139,6 +141,8 @@ typedef struct ControlData
 								 * have been rolled back: they are applied like others' */
 	uint32		origin_number;	/* of the replication origin in use */
 	StreamPos	mend_until;		/* FILL: the log up to here holds what the fetched rows hold */
+	StreamPos	share_floor;	/* the tables are not what the log before it makes of them: nobody follows,
+								 * and this node follows nobody, from a place before it; 0 none */
 } ControlData;
 
 typedef enum ControlCode

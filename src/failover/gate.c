@@ -347,6 +347,14 @@ gate_note_temporary(void)
 		show(MARK_EXEMPT);
 }
 
+/* The transaction writes this table of baton's, which is nobody else's business. */
+void
+gate_note_local_table(Oid relid)
+{
+	gate_note_temporary();
+	gate_xact.local_table = relid;
+}
+
 /*
  * Sequences are moving, or have moved when the transaction ends: nextval() mostly
  * leaves no other trace.

@@ -44,6 +44,10 @@ extern bool gate_lease_holds(NodeShared *node);
  * `command`, where that is not allowed. */
 extern void gate_enter_write(NodeShared *node, const char *command);
 
+/* ---- for functions that write a table which is local to the node ---- */
+
+extern void gate_note_local_table(Oid relid);
+
 /* ---- for capture ---- */
 
 /* Does this command change more than rows, temporary objects and modes? */

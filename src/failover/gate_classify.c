@@ -12,6 +12,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_largeobject.h"
@@ -21,6 +22,7 @@
 #include "storage/ipc.h"
 #include "storage/lock.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 /* ---- plans ---- */
 
@@ -254,6 +256,34 @@ gate_command_changes_definitions(Node *parsetree)
 
 /* ---- transactions that have got an xid ---- */
 
+static Oid
+toast_of(Oid table)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid			toast = InvalidOid;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		toast = ((Form_pg_class) GETSTRUCT(tuple))->reltoastrelid;
+		ReleaseSysCache(tuple);
+	}
+	return toast;
+}
+
+/* Is it that table, where its long values lie, or an index of either? */
+static bool
+belongs_to(Oid relid, Oid table)
+{
+	char		kind;
+
+	if (!OidIsValid(table))
+		return false;
+	kind = get_rel_relkind(relid);
+	if (kind == RELKIND_INDEX)
+		relid = IndexGetRelation(relid, true);
+	return OidIsValid(relid) && (relid == table || relid == toast_of(table));
+}
+
 /*
  * A permanent relation whose rows may have been changed.  Catalogs don't count:
  * temporary tables change them too, and every other way to them is a command or
@@ -266,6 +296,8 @@ holds_data(Oid relid)
 
 	if (relid < FirstNormalObjectId)
 		return relid == LargeObjectRelationId || relid == LargeObjectMetadataRelationId;
+	if (belongs_to(relid, gate_xact.local_table))
+		return false;
 	nspid = get_rel_namespace(relid);
 	return OidIsValid(nspid) && !isTempOrTempToastNamespace(nspid);
 }

@@ -101,7 +101,7 @@ gate_executor_start(QueryDesc *query, int eflags)
 }
 
 static void
-gate_executor_run(QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once)
+gate_executor_run(BATON_EXECUTOR_RUN_PARAMETERS)
 {
 	NodeShared *node = gate_node();
 	ErrorContextCallback callback;
@@ -112,9 +112,9 @@ gate_executor_run(QueryDesc *query, ScanDirection direction, uint64 count, bool 
 		before_plan(node, query->plannedstmt);
 	}
 	if (prev_executor_run)
-		prev_executor_run(query, direction, count, execute_once);
+		prev_executor_run(BATON_EXECUTOR_RUN_ARGUMENTS);
 	else
-		standard_ExecutorRun(query, direction, count, execute_once);
+		standard_ExecutorRun(BATON_EXECUTOR_RUN_ARGUMENTS);
 	if (node != NULL)
 		pop_hint(&callback);
 }

@@ -52,6 +52,7 @@ typedef struct GateXact
 	bool		writer;			/* has passed as a writer */
 	bool		temporary;		/* used temporary tables, or asked for a bare xid */
 	bool		maintenance;	/* ran VACUUM and its kind */
+	Oid			local_table;	/* a table of baton's that is local to the node, and was written */
 	bool		sequences;		/* has used nextval() or setval() */
 	bool		read_only_seen; /* gate_force_read_only has looked at it */
 	bool		read_only_forced;	/* XactReadOnly is the gate's doing, not the user's */
@@ -91,7 +92,7 @@ extern void gate_maintenance_end(void);
 extern void gate_pre_commit(NodeShared *node);
 extern void gate_xact_end(void);
 extern char *gate_reason(NodeShared *node);
-extern void gate_refuse(NodeShared *node, const char *command) pg_attribute_noreturn();
+pg_noreturn extern void gate_refuse(NodeShared *node, const char *command);
 
 /* gate_readonly.c */
 extern void gate_force_read_only(void);

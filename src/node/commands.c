@@ -121,11 +121,30 @@ run_stop(Coordinator *c)
 	done(c);
 }
 
+/* A node that gets ready to be made primary by force: promote it when it is. */
+static void
+poll_alone(Coordinator *c)
+{
+	ConsensusEvent e = {EV_PROMOTE};
+
+	if (coordinator_is_ready_alone(c))
+	{
+		e.force = true;
+		coordinator_event(c, &e);
+	}
+	else if (c->node->command.cancel || !c->running || c->control.intent != INTENT_ACTIVE)
+	{
+		coordinator_give_up_alone(c);
+		refuse(c, "the promotion was given up before it began", "See baton.status.");
+	}
+}
+
 static void
 run_promote(Coordinator *c, bool force)
 {
 	ConsensusEvent e = {EV_PROMOTE};
 
+	c->alone_account[0] = '\0';
 	if (!c->running || c->control.intent != INTENT_ACTIVE)
 	{
 		refuse(c, "this node does not take part in its group", "Call baton.start() first.");
@@ -136,9 +155,14 @@ run_promote(Coordinator *c, bool force)
 		refuse(c, "this node is the primary", NULL);
 		return;
 	}
-	e.force = force;
 	c->promoted = true;
-	coordinator_event(c, &e);
+	if (force)
+	{
+		coordinator_begin_alone(c);
+		poll_alone(c);
+	}
+	else
+		coordinator_event(c, &e);
 }
 
 /*
@@ -149,7 +173,7 @@ static void
 poll_promote(Coordinator *c)
 {
 	if (c->consensus.role == ROLE_PRIMARY && c->term_end == 0)
-		done(c);
+		command_finish(c, true, 0, c->alone_account, NULL, NULL);
 	else if (c->consensus.role != ROLE_PRIMARY && c->consensus.role != ROLE_CANDIDATE)
 	{
 		c->promoted = false;
@@ -262,7 +286,9 @@ coordinator_commands(Coordinator *c)
 		c->command_id = cmd->id;
 		begin_command(c);
 	}
-	if (c->command_id != 0 && cmd->kind == COMMAND_PROMOTE && !cmd->done)
+	if (c->command_id != 0 && cmd->kind == COMMAND_PROMOTE && c->alone)
+		poll_alone(c);
+	if (c->command_id != 0 && cmd->kind == COMMAND_PROMOTE && !cmd->done && !c->alone)
 		poll_promote(c);
 	if (c->command_id != 0 && !fresh && change_is_command(cmd->kind) && !cmd->done)
 		change_poll(c);

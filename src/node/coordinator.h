@@ -119,6 +119,9 @@ typedef struct Coordinator
 	StreamPos	membership_end; /* PRIMARY: end of the frame with the latest membership */
 	uint64		preferred_retry;	/* ms: no hand-over to the preferred node before */
 	bool		promoted;		/* a person asked for this node's reign: a pause ends */
+	bool		alone;			/* ... by force, and this node is not ready for it, see alone.c ... */
+	bool		alone_begun;	/* ... but gets so */
+	char		alone_account[BATON_ERROR_LEN];	/* what a forced reign has made of diverged commits, "" none */
 	bool		forced_reign;	/* PRIMARY by force: nobody else may be there to agree */
 	uint64		told_term;		/* membership as the primary of that term has told it, 0 not */
 	XLogRecPtr	own_end;		/* capture must have read the own WAL up to here before anything
@@ -213,6 +216,17 @@ extern bool coordinator_reconcile_allows(Coordinator *c, WorkerKind kind);
 extern char *coordinator_reconcile_reason(Coordinator *c);
 extern void coordinator_forget_reconcile(Coordinator *c);
 extern void coordinator_drop_old_origins(Coordinator *c);
+
+extern void coordinator_stop_search(Coordinator *c);
+extern void coordinator_mend_alone(Coordinator *c);
+extern void coordinator_keep_diverged(Coordinator *c, bool unapplied);
+
+/* alone.c */
+extern void coordinator_begin_alone(Coordinator *c);
+extern void coordinator_give_up_alone(Coordinator *c);
+extern bool coordinator_is_ready_alone(Coordinator *c);
+extern void coordinator_raise_share_floor(Coordinator *c, StreamPos term_end);
+extern void coordinator_tell_alone(Coordinator *c, uint32 noted);
 
 /* prepared.c */
 extern void coordinator_roll_back_prepared(Coordinator *c);

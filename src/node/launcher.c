@@ -17,6 +17,7 @@
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "node/launcher.h"
+#include "node/sync_names.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
@@ -211,6 +212,7 @@ baton_launcher_main(Datum main_arg)
 	baton_shared->launcher_pid = MyProcPid;
 	SpinLockRelease(&baton_shared->mutex);
 	before_shmem_exit(launcher_exit, 0);
+	sync_names_drop_stale();
 
 	while (!ShutdownRequestPending)
 	{

@@ -35,6 +35,7 @@ publish_state(Coordinator *c, ReconcileState state)
 	/* until the control file says so, what is saved is the next attempt's */
 	rec->attempt = c->control.reconcile_attempt + (state == RECONCILE_SAVE ? 1 : 0);
 	rec->unlimited = c->control.rollback_unlimited;
+	rec->alone = c->alone_begun;
 	rec->rolled_back_lsn = c->control.rolled_back_lsn;
 	rec->origin_number = c->control.origin_number;
 	rec->mend_until = c->control.mend_until;
@@ -66,15 +67,19 @@ coordinator_forget_reconcile(Coordinator *c)
 	c->old_origins_lsn = InvalidXLogRecPtr;
 }
 
-/* May the node stand for election?  Not while it is half way through. */
+/*
+ * May the node stand for election?  Not while it is half way through, unless it has led
+ * in that state: nobody else can put its tables right.
+ */
 bool
 coordinator_is_reconciling(Coordinator *c)
 {
 	bool		busy;
 
 	SpinLockAcquire(&c->node->mutex);
-	busy = c->node->reconcile.state != RECONCILE_NONE || c->node->reconcile.asked ||
-		c->node->reconcile.may_cut != 0;
+	busy = (c->node->reconcile.state != RECONCILE_NONE &&
+			!(c->node->reconcile.state == RECONCILE_ALONE && c->consensus.may_resume)) ||
+		c->node->reconcile.asked || c->node->reconcile.may_cut != 0;
 	SpinLockRelease(&c->node->mutex);
 	return busy;
 }
@@ -94,7 +99,8 @@ coordinator_reconcile_allows(Coordinator *c, WorkerKind kind)
 		case WORKER_CAPTURE:
 			return state != RECONCILE_SAVE;
 		case WORKER_APPLIER:
-			return (state == RECONCILE_NONE || state == RECONCILE_FILL) && !cutting;
+			return (state == RECONCILE_NONE || state == RECONCILE_FILL ||
+					(state == RECONCILE_ALONE && c->consensus.role == ROLE_PRIMARY)) && !cutting;
 		case WORKER_RECONCILE:
 			return state == RECONCILE_SAVE || state == RECONCILE_MEND;
 		default:
@@ -123,6 +129,43 @@ end_in_memory(Coordinator *c)
 	coordinator_stop_worker(c, WORKER_RECONCILE);
 	publish_state(c, c->control.reconcile);
 	coordinator_publish(c);
+}
+
+/* ---- a person makes the node primary by force, see alone.c ---- */
+
+/* What was being looked for counts no more; nothing of it is on disk. */
+void
+coordinator_stop_search(Coordinator *c)
+{
+	if (current_state(c) == RECONCILE_SAVE)
+		end_in_memory(c);
+}
+
+/* MEND: start the worker anew, which waits for a primary or not as c->alone_begun says. */
+void
+coordinator_mend_alone(Coordinator *c)
+{
+	coordinator_stop_worker(c, WORKER_RECONCILE);
+	publish_state(c, RECONCILE_MEND);
+}
+
+/*
+ * Own commits that are in no stream stay: capture raises them when this node leads.
+ * unapplied: the log holds frames that are not in the tables, made without them.
+ */
+void
+coordinator_keep_diverged(Coordinator *c, bool unapplied)
+{
+	coordinator_stop_worker(c, WORKER_APPLIER);
+	coordinator_stop_worker(c, WORKER_CAPTURE);
+	SpinLockAcquire(&c->node->mutex);
+	c->node->diverged_lsn = InvalidXLogRecPtr;
+	SpinLockRelease(&c->node->mutex);
+	if (!unapplied)
+		return;
+	c->control.reconcile = RECONCILE_ALONE;
+	coordinator_save(c);
+	publish_state(c, RECONCILE_ALONE);
 }
 
 /* ---- what the worker asks for ---- */
@@ -192,10 +235,23 @@ take_mended(Coordinator *c, const ReconcileRequest *r)
 }
 
 static void
-take_finished(Coordinator *c)
+take_alone(Coordinator *c, const ReconcileRequest *r)
+{
+	c->control.reconcile = RECONCILE_ALONE;
+	c->control.reconcile_txns = r->txns;
+	c->control.origin_number = r->origin_number;
+	coordinator_save(c);
+	publish_state(c, RECONCILE_ALONE);
+}
+
+static void
+take_finished(Coordinator *c, const ReconcileRequest *r)
 {
 	uint32		txns = c->control.reconcile_txns;
+	bool		alone = c->control.reconcile == RECONCILE_ALONE;
 
+	if (alone)
+		coordinator_tell_alone(c, r->txns);
 	c->control.reconcile = RECONCILE_NONE;
 	c->control.reconcile_txns = 0;
 	c->control.rollback_unlimited = false;
@@ -203,8 +259,9 @@ take_finished(Coordinator *c)
 	coordinator_save(c);
 	c->old_origins_lsn = GetXLogInsertRecPtr();
 	publish_state(c, RECONCILE_NONE);
-	coordinator_note(c, "rolled back", "%u transactions that the group does not have were rolled back; see baton.rolled_back",
-					 txns);
+	if (!alone)
+		coordinator_note(c, "rolled back", "%u transactions that the group does not have were rolled back; see baton.rolled_back",
+						 txns);
 }
 
 static void
@@ -228,8 +285,11 @@ take_request(Coordinator *c, const ReconcileRequest *r)
 		case RECONCILE_REQUEST_MENDED:
 			take_mended(c, r);
 			break;
+		case RECONCILE_REQUEST_ALONE:
+			take_alone(c, r);
+			break;
 		case RECONCILE_REQUEST_FINISHED:
-			take_finished(c);
+			take_finished(c, r);
 			break;
 		case RECONCILE_REQUEST_NONE:
 			return;
@@ -310,6 +370,8 @@ coordinator_reconcile_reason(Coordinator *c)
 	SpinLockRelease(&c->node->mutex);
 	if (phase[0] != '\0')
 		return psprintf("diverged: %s", phase);
+	if (state == RECONCILE_ALONE)
+		return "diverged: applying what is left of the stream, to lead with it";
 	return state == RECONCILE_NONE ? "" :
 		state == RECONCILE_FILL ? "diverged: applying the stream up to the fetched rows" :
 		"diverged: beginning to mend";
@@ -347,8 +409,13 @@ coordinator_take_reconcile(Coordinator *c)
 	SpinLockRelease(&c->node->mutex);
 	if (current && c->control.intent == INTENT_ACTIVE &&
 		(c->consensus.role == ROLE_REPLICA || request.kind == RECONCILE_REQUEST_MENDED ||
-		 request.kind == RECONCILE_REQUEST_FINISHED))
+		 request.kind == RECONCILE_REQUEST_ALONE || request.kind == RECONCILE_REQUEST_FINISHED))
 		take_request(c, &request);
+	if (c->control.reconcile == RECONCILE_ALONE && c->consensus.role == ROLE_REPLICA && !c->alone)
+	{
+		coordinator_cannot_follow(c, "it was made primary by force in the middle of being mended, and another node leads");
+		return;
+	}
 	take_cut_done(c);
 	take_asked_cut(c);
 	take_diverged(c);

@@ -138,6 +138,7 @@ open_log(Coordinator *c)
 	node->append_term = 0;
 	node->log_ready = true;
 	node->log_error[0] = '\0';
+	node->share_floor = c->control.share_floor;
 	LWLockRelease(&node->log_lock);
 	return true;
 }

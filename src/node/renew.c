@@ -59,11 +59,13 @@ coordinator_begin_copy(Coordinator *c, const char *why)
 	c->control.reconcile = RECONCILE_NONE;
 	c->control.reconcile_txns = 0;
 	c->control.mend_until = 0;
+	c->control.share_floor = 0;
 	snprintf(c->control.reason, BATON_REASON_LEN, "takes a new copy: %s", why);
 	coordinator_save(c);
 
 	LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);
 	node->log_ready = false;
+	node->share_floor = 0;
 	LWLockRelease(&node->log_lock);
 	SpinLockAcquire(&node->mutex);
 	node->slot_name[0] = '\0';

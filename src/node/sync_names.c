@@ -231,13 +231,15 @@ sync_names_claim(NodeShared *node)
 	LWLockRelease(&baton_shared->lock);
 }
 
+/* node: NULL for what the others want. */
 static void
 write_value(NodeShared *node, SyncName wanted)
 {
 	StartTransactionCommand();
 	LWLockAcquire(&baton_shared->lock, LW_EXCLUSIVE);
 	alter_system(wanted_value(node, wanted));
-	node->sync_name = wanted;
+	if (node != NULL)
+		node->sync_name = wanted;
 	LWLockRelease(&baton_shared->lock);
 	CommitTransactionCommand();
 	kill(PostmasterPid, SIGHUP);
@@ -268,4 +270,65 @@ sync_names_write(NodeShared *node, SyncName wanted, char *err, size_t errlen)
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
 	return ok;
+}
+
+static bool
+is_of_a_node(const char *name)
+{
+	for (int i = 0; i < baton_shared->max_nodes; i++)
+	{
+		char		mine[NAMEDATALEN];
+
+		if (!OidIsValid(baton_shared->nodes[i].dboid))
+			continue;
+		sync_name_of(baton_shared->nodes[i].dboid, mine, sizeof(mine));
+		if (pg_strcasecmp(name, mine) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Is the loaded value baton's own, with a name in it that no node of the server has? */
+static bool
+has_stale(void)
+{
+	const char *name;
+	bool		stale = false;
+
+	if (SyncRepConfig == NULL || SyncRepStandbyNames == NULL || SyncRepStandbyNames[0] == '\0')
+		return false;
+	name = SyncRepConfig->member_names;
+	LWLockAcquire(&baton_shared->lock, LW_SHARED);
+	for (int i = 0; i < SyncRepConfig->nmembers; i++)
+	{
+		if (!is_ours(name))
+		{
+			stale = false;
+			break;
+		}
+		stale = stale || !is_of_a_node(name);
+		name += strlen(name) + 1;
+	}
+	LWLockRelease(&baton_shared->lock);
+	return stale;
+}
+
+void
+sync_names_drop_stale(void)
+{
+	char	   *before;
+	char		err[BATON_ERROR_LEN];
+
+	if (!has_stale())
+		return;
+	before = pstrdup(SyncRepStandbyNames);
+	if (sync_names_write(NULL, SYNC_NAME_OUT, err, sizeof(err)))
+		ereport(LOG,
+				(errmsg("baton has taken names of nodes that do not exist out of \"" SETTING "\""),
+				 errdetail("It was \"%s\".", before)));
+	else
+		ereport(LOG,
+				(errmsg("baton could not take names of nodes that do not exist out of \"" SETTING "\": %s", err),
+				 errdetail("Commits wait for them."),
+				 errhint("Use ALTER SYSTEM RESET " SETTING " and reload.")));
 }

@@ -40,4 +40,11 @@ extern void sync_names_claim(NodeShared *node);
  */
 extern bool sync_names_write(NodeShared *node, SyncName wanted, char *err, size_t errlen);
 
+/*
+ * Take names of baton's out whose nodes do not exist any more, such as those of a data
+ * directory that was copied without baton/: all commits of the server would wait for
+ * them.  For the launcher, before it starts anybody; a failure is logged.
+ */
+extern void sync_names_drop_stale(void);
+
 #endif							/* BATON_SYNC_NAMES_H */

@@ -49,6 +49,20 @@ may_lead(Coordinator *c)
 	return !stuck;
 }
 
+/* And by force: whatever of the mending is left to the applier, which goes on with it. */
+static bool
+may_be_forced(Coordinator *c)
+{
+	bool		stuck;
+
+	SpinLockAcquire(&c->node->mutex);
+	stuck = c->node->apply_error[0] != '\0' ||
+		(c->node->diverged_lsn != 0 && !c->consensus.may_resume);
+	SpinLockRelease(&c->node->mutex);
+	return c->control.intent == INTENT_ACTIVE && !c->down && !coordinator_is_arbiter(c) && !stuck &&
+		c->control.reconcile != RECONCILE_MEND;
+}
+
 /* In which term frames may be appended, as far as the core knows. */
 static uint64
 append_term(const Consensus *core)
@@ -218,6 +232,7 @@ become_primary(Coordinator *c, ConsensusOutcome outcome)
 	sequences_forget(c->sequences);
 	role_publisher_forget(c->roles);
 	c->term_end = append_term_frame(c);
+	coordinator_raise_share_floor(c, c->term_end);
 	coordinator_reign_begins(c, c->term_end);
 	c->preferred_retry = 0;
 
@@ -235,8 +250,8 @@ become_primary(Coordinator *c, ConsensusOutcome outcome)
 }
 
 /*
- * The gate of a new primary opens when all before its TERM record is applied, and
- * it has its lease, and commits wait for acknowledgements if the group's policy asks
+ * The gate of a new primary opens when all before its TERM record is applied, nothing
+ * is left to mend, it has its lease, and commits wait for acknowledgements if the group's policy asks
  * for them.
  */
 void
@@ -249,7 +264,7 @@ coordinator_open_gate_if_ready(Coordinator *c)
 	SpinLockAcquire(&c->node->mutex);
 	applied = c->node->applied;
 	SpinLockRelease(&c->node->mutex);
-	if (applied < c->term_end || !coordinator_policy_holds(c))
+	if (applied < c->term_end || c->control.reconcile != RECONCILE_NONE || !coordinator_policy_holds(c))
 		return;
 	c->term_end = 0;
 	SpinLockAcquire(&c->node->mutex);
@@ -327,6 +342,18 @@ report(Coordinator *c, const ConsensusUpdate *u, ConsensusRole before, uint64 le
 	}
 }
 
+/* Has capture met commits that are in no stream, while another leads? */
+static bool
+has_diverged(Coordinator *c)
+{
+	bool		diverged;
+
+	SpinLockAcquire(&c->node->mutex);
+	diverged = c->node->diverged_lsn != 0 && !c->consensus.may_resume;
+	SpinLockRelease(&c->node->mutex);
+	return diverged;
+}
+
 /* Why this node may not lead: what may_lead() and the membership say against it. */
 static const char *
 why_not_lead(Coordinator *c)
@@ -343,6 +370,10 @@ why_not_lead(Coordinator *c)
 		return "It is no full member of the group yet.";
 	if (me->voter.type != CONSENSUS_ELECTABLE || me->voter.priority == 0)
 		return "Its type or its priority does not let it lead.";
+	if (c->control.reconcile != RECONCILE_NONE)
+		return psprintf("It is being mended: %u transactions that the group does not have are saved in baton.rolled_back, and the primary's versions of the rows that they touched are %s.",
+						c->control.reconcile_txns,
+						c->control.reconcile == RECONCILE_FILL ? "not in the tables yet" : "still to be fetched");
 	return "It has commits of its own that the group does not have.";
 }
 
@@ -353,6 +384,8 @@ answer_lost_promotion(Coordinator *c, ConsensusRefusal refusal)
 	if (refusal == REFUSED_MAY_NOT_LEAD)
 		command_finish(c, false, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					   "this node may not lead", why_not_lead(c),
+					   c->control.reconcile != RECONCILE_NONE || has_diverged(c) ?
+					   "If the primary is lost for good, baton.promote(force => true) leads with what is here." :
 					   "Promote another node, or see baton.status for what can be mended here.");
 	else
 		command_finish(c, false, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -375,7 +408,7 @@ coordinator_event(Coordinator *c, ConsensusEvent *e)
 	bool		left;
 
 	e->now = boot_ms();
-	e->may_lead = may_lead(c);
+	e->may_lead = may_lead(c) || (e->type == EV_PROMOTE && e->force && may_be_forced(c));
 	e->random = pg_prng_uint32(&pg_global_prng_state);
 	e->floor = c->control.vote_floor;
 	memcpy(heard, c->consensus.heard, sizeof(heard));

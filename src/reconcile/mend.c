@@ -292,7 +292,8 @@ forget_elected(Reconcile *rec)
 static void
 take_out(Reconcile *rec, ReconcileRequest *request)
 {
-	TouchedMark mark = {rec->copy.source_id, rec->copy.term, rec->copy.copy_lsn, rec->copy.covered};
+	TouchedMark mark = {rec->copy.source_id, rec->copy.term, rec->copy.copy_lsn, rec->copy.covered,
+	rec->order.attempt};
 
 	reconcile_phase(rec, "taking the touched rows out");
 	touched_take_out(&rec->local, rec->touched);

@@ -85,6 +85,8 @@ extern void reconcile_read_diverged(Reconcile *rec, DivergedTxn *txn, DivergedRe
 extern void reconcile_save(Reconcile *rec);
 /* A row of baton.rolled_back for one record. */
 extern void reconcile_put_rolled_back(Reconcile *rec, DivergedTxn *txn, const Record *r);
+/* This node's name; palloc'd. */
+extern char *reconcile_node_name(Reconcile *rec);
 /* One for a transaction that has changed no row. */
 extern void reconcile_put_empty(Reconcile *rec, DivergedTxn *txn);
 
@@ -96,6 +98,10 @@ extern void reconcile_close_touched(Reconcile *rec, StreamPos from, StreamPos to
 /* ---- mend.c ---- */
 
 extern void reconcile_mend(Reconcile *rec);
+
+/* ---- alone.c ---- */
+
+extern void reconcile_alone(Reconcile *rec);
 
 /* ---- reconcile_worker.c ---- */
 

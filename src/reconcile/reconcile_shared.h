@@ -23,7 +23,8 @@ typedef enum ReconcileRequestKind
 	RECONCILE_REQUEST_STOP,		/* more than baton.rollback_limit: txns */
 	RECONCILE_REQUEST_COPY,		/* cannot be mended row by row: why */
 	RECONCILE_REQUEST_MENDED,	/* the touched rows are out: until, origin_number */
-	RECONCILE_REQUEST_FINISHED	/* applier: the fetched rows are in */
+	RECONCILE_REQUEST_ALONE,	/* all is ready to go on without a primary: origin_number, txns, why */
+	RECONCILE_REQUEST_FINISHED	/* applier: nothing is left to mend; txns: rows that gave way (ALONE) */
 } ReconcileRequestKind;
 
 typedef struct ReconcileRequest
@@ -48,6 +49,7 @@ typedef struct ReconcileShared
 	StreamPos	cut;			/* SAVE: where the log is to be cut, or RECONCILE_NO_CUT */
 	StreamPos	may_cut;		/* nothing behind it is in tables, and the applier does not run; 0: not known */
 	bool		unlimited;		/* baton.rollback_limit does not count */
+	bool		alone;			/* MEND: a person makes this node lead, do without a primary */
 	uint64		rolled_back_lsn;	/* these as in ControlData */
 	uint32		origin_number;
 	StreamPos	mend_until;

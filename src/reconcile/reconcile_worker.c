@@ -16,6 +16,8 @@
  *	 any  --the log is to be cut in front of something that is in the tables, or
  *		that fetched rows rest upon--> SAVE
  *	 any  --what cannot be mended row by row--> a new copy (baton.auto_copy)
+ *	 MEND --a person makes the node lead by force--> FILL or ALONE, see alone.c
+ *	 ALONE --the applier has come to the TERM record of that reign--> NONE
  *
  * In SAVE and MEND neither the applier runs nor may the node lead; in FILL the
  * applier runs, and the node may not lead.
@@ -226,7 +228,7 @@ start_worker(Oid dboid)
 
 /*
  * Entry point.  main_arg: OID of the database.  Does what the state asks for, SAVE
- * or MEND, and ends; exits with 1 if it is to be tried again.
+ * or MEND, with the primary or alone, and ends; exits with 1 if it is to be tried again.
  */
 void
 baton_reconcile_main(Datum main_arg)
@@ -240,6 +242,8 @@ baton_reconcile_main(Datum main_arg)
 		MemoryContextSwitchTo(rec->cxt);
 		if (rec->order.state == RECONCILE_SAVE)
 			reconcile_save(rec);
+		else if (rec->order.state == RECONCILE_MEND && rec->order.alone)
+			reconcile_alone(rec);
 		else if (rec->order.state == RECONCILE_MEND)
 			reconcile_mend(rec);
 	}

@@ -71,6 +71,20 @@ row_json(const ApplyRelation *m, const RecordValue *values, bool key_only)
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
 }
 
+char *
+reconcile_node_name(Reconcile *rec)
+{
+	NodeShared *node = rec->node;
+	Member	   *self;
+	char	   *name;
+
+	LWLockAcquire(&node->state_lock, LW_SHARED);
+	self = membership_find(&node->membership, node->self);
+	name = pstrdup(self ? self->name : "");
+	LWLockRelease(&node->state_lock);
+	return name;
+}
+
 /* The columns that say which transaction it is. */
 static void
 transaction_columns(Reconcile *rec, const DivergedTxn *txn, Datum *values, char *nulls)

@@ -128,10 +128,10 @@ link_handshake_accepted(Link *link, const PGresult *r, bool leads, char *why, si
 		return false;
 	}
 	/* half of the way there and back is in favour of the peer */
-	if (leads && Abs(delta) - half > (int64) baton_max_clock_delta * 1000)
+	if (leads && i64abs(delta) - half > (int64) baton_max_clock_delta * 1000)
 	{
 		snprintf(why, size, "clock: its clock and this server's differ by " INT64_FORMAT " ms, more than the %d ms of baton.max_clock_delta",
-				 Abs(delta) / 1000, baton_max_clock_delta);
+				 i64abs(delta) / 1000, baton_max_clock_delta);
 		return false;
 	}
 	return true;

@@ -54,6 +54,7 @@ typedef struct ShipView
 	StreamPos	lead_start;		/* end of the TERM record of `term`, 0 not flushed yet */
 	bool		apply_wanted;	/* somebody waits for what is applied */
 	StreamTail	tail;
+	StreamPos	share_floor;	/* nobody follows from a place before it */
 } ShipView;
 
 typedef enum LinkStep

@@ -68,6 +68,9 @@ link_sync_judge(Link *link, StreamPos start, StreamPos end, uint64 term)
 	FrameHeader h;
 	StreamError err = {0};
 
+	/* rows here are not what the stream up to there makes of them */
+	if (end < link->ship->view.share_floor)
+		return FRAME_NOT_KEPT;
 	if (end > tail->end)
 		return FRAME_NOT_OURS;
 	if (end == tail->end)
@@ -100,7 +103,7 @@ link_sync_gone(Link *link, StreamPos pos)
 	link->search.high = pos;
 	talk_int4(&p, link->ship->view.self);
 	talk_int8(&p, link->term);
-	talk_lsn(&p, link->ship->view.tail.start);
+	talk_lsn(&p, Max(link->ship->view.tail.start, link->ship->view.share_floor));
 	link_sync_ask(link, STEP_GONE, gone_sql, &p);
 }
 

@@ -13,17 +13,18 @@ PG_FUNCTION_INFO_V1(baton_rpc_fetch_frames);
 
 /*
  * Is what ends at pos with the frame (last_start, last_term) the beginning of this
- * log?  The frame that follows names the one before it.
+ * log, and not in front of `floor`, from where on it may be shared?  The frame that
+ * follows names the one before it.
  */
 static bool
-is_prefix(const StreamTail *tail, StreamPos pos, StreamPos last_start, uint64 last_term)
+is_prefix(const StreamTail *tail, StreamPos floor, StreamPos pos, StreamPos last_start, uint64 last_term)
 {
 	FrameHeader h;
 	StreamError err = {0};
 
 	if (pos == tail->end)
 		return last_start == tail->last_start && last_term == tail->last_term;
-	return pos >= tail->start && pos < tail->flushed &&
+	return pos >= Max(tail->start, floor) && pos < tail->flushed &&
 		stream_read(&rpc_session.reader, pos, tail->flushed, &h, NULL, &err) == STREAM_OK &&
 		h.start == pos && h.prev_start == last_start && h.prev_term == last_term;
 }
@@ -75,6 +76,7 @@ baton_rpc_fetch_frames(PG_FUNCTION_ARGS)
 	uint64		last_term = (uint64) PG_GETARG_INT64(3);
 	int			max_bytes = Min(Max(PG_GETARG_INT32(4), 1), 16 * 1024 * 1024);
 	StreamTail	tail = node_log_tail(node);
+	StreamPos	floor;
 	Membership *m = palloc(sizeof(Membership));
 	TupleDesc	desc;
 	Datum		values[2] = {0};
@@ -85,7 +87,10 @@ baton_rpc_fetch_frames(PG_FUNCTION_ARGS)
 	LWLockAcquire(&node->state_lock, LW_SHARED);
 	*m = node->membership;
 	LWLockRelease(&node->state_lock);
-	nulls[0] = !is_prefix(&tail, pos, last_start, last_term);
+	LWLockAcquire(&node->log_lock, LW_SHARED);
+	floor = node->share_floor;
+	LWLockRelease(&node->log_lock);
+	nulls[0] = !is_prefix(&tail, floor, pos, last_start, last_term);
 	if (!nulls[0])
 		values[0] = PointerGetDatum(read_frames(&tail, pos, max_bytes));
 	values[1] = rpc_membership_datum(m);

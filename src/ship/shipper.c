@@ -212,6 +212,7 @@ shipper_look(Shipper *ship)
 	 * back, sees that membership below */
 	LWLockAcquire(&node->log_lock, LW_SHARED);
 	view->tail = node->tail;
+	view->share_floor = node->share_floor;
 	if (node->ship_hold != 0)
 		view->tail.flushed = Min(view->tail.flushed, node->ship_hold);
 	LWLockRelease(&node->log_lock);

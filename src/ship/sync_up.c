@@ -51,6 +51,29 @@ sync_up_commits_behind(StreamPos pos, StreamPos end)
 }
 
 /*
+ * Is pos in front of a reign that this node began with tables which are not what the
+ * stream makes of them?  Then the coordinator is told.
+ */
+static bool
+sync_up_needs_copy(NodeShared *node, StreamPos pos)
+{
+	StreamPos	floor;
+
+	LWLockAcquire(&node->log_lock, LW_SHARED);
+	floor = node->share_floor;
+	LWLockRelease(&node->log_lock);
+	if (pos >= floor)
+		return false;
+	SpinLockAcquire(&node->mutex);
+	snprintf(node->copy.wanted, sizeof(node->copy.wanted),
+			 "it was made primary by force at %X/%X in the middle of being mended, and has nothing behind that in common with the primary",
+			 STREAM_POS_ARGS(floor));
+	SpinLockRelease(&node->mutex);
+	node_wake(node, WORKER_COORDINATOR);
+	return true;
+}
+
+/*
  * May the log be cut at pos?  Commits behind it are in nobody's way once they are
  * saved, or are known not to be in the tables; else the coordinator is asked to
  * see to that.
@@ -77,6 +100,8 @@ sync_up_may_cut(NodeShared *node, StreamPos pos, StreamPos end)
 			break;
 		case RECONCILE_FILL:
 			may = !commits && pos >= rec->mend_until;
+			break;
+		case RECONCILE_ALONE:
 			break;
 	}
 	if (!may)
@@ -205,6 +230,8 @@ baton_rpc_sync_up(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("stream position %X/%X is outside this log", STREAM_POS_ARGS(pos))));
 
+	if (sync_up_needs_copy(node, pos))
+		PG_RETURN_TEXT_P(cstring_to_text("wait: it needs a new copy, for it has led with rows that were not mended"));
 	if (!sync_up_may_cut(node, pos, tail.end))
 		PG_RETURN_TEXT_P(cstring_to_text("wait: it has commits that this group does not have, and saves them"));
 

@@ -221,4 +221,15 @@ $r = policy('one', $n2);
 is($r->{state}, '55000', 'policy one needs another node');
 like($r->{message}, qr/too few voters/, 'and says so');
 
+# ---- a name is left, and the node is not (its directory was not copied with the data) ----
+$n1->safe_psql('postgres', "set synchronous_commit = local; alter system set synchronous_standby_names = 'FIRST 1 (baton_4242)'");
+$n1->restart;
+ok($n1->try("insert into t values (90, 'x')", seconds => 30)->{ok}, 'nobody waits for a node that does not exist');
+is(names($n1), '', 'its name is out');
+$n1->safe_psql('postgres', "set synchronous_commit = local; alter system set synchronous_standby_names = 'FIRST 1 (baton_4242, s1)'");
+$n1->restart;
+is(names($n1), 'FIRST 1 (baton_4242, s1)', "what is not baton's alone is left as it is");
+$n1->safe_psql('postgres', 'set synchronous_commit = local; alter system reset synchronous_standby_names');
+$n1->reload;
+
 done_testing();

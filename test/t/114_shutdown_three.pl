@@ -17,6 +17,17 @@ ok(eventually(sub { 3 == grep { $_->run('select count(*) from baton.nodes where 
 
 sub events { my ($node, $event) = @_; return $node->run("select count(*) from baton.events where event = '$event'"); }
 
+# the slot of a replica keeps up with its own WAL, so that whoever takes over has
+# nothing to make up for
+for my $replica (@nodes[ 1, 2 ])
+{
+	$nodes[0]->run('insert into writer_probe select max(id) + 1 from (select 0 as id union select id from writer_probe) p');
+	caught_up($nodes[0], $replica);
+	my $lsn = $replica->run('select pg_current_wal_lsn()');
+	ok(eventually(sub { $replica->run("select bool_and(confirmed_flush_lsn >= '$lsn') from pg_replication_slots where slot_name ~ '^baton'") eq 't' }),
+		'the slot of ' . $replica->name . ' is current');
+}
+
 my $old = $nodes[0];
 for my $round (1, 2)
 {

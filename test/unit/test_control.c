@@ -81,6 +81,7 @@ sample(void)
 	d->rolled_back_lsn = 13;
 	d->origin_number = 14;
 	d->mend_until = 15;
+	d->share_floor = 16;
 	return d;
 }
 
