@@ -7,6 +7,9 @@
  */
 #include "baton.h"
 
+/* How long after a commit under remote_apply others are expected. */
+#define APPLY_WANTED_MS	5000
+
 #include <time.h>
 
 #include "catalog/pg_database.h"
@@ -389,6 +392,17 @@ node_peer(NodeShared *node, uint16 id)
 		if (id != 0 && node->peers[i].id == id)
 			return &node->peers[i];
 	return NULL;
+}
+
+bool
+node_apply_wanted(NodeShared *node)
+{
+	bool		notify;
+
+	SpinLockAcquire(&node->mutex);
+	notify = node->peer_notify;
+	SpinLockRelease(&node->mutex);
+	return notify || boot_ms() < pg_atomic_read_u64(&node->apply_asked) + APPLY_WANTED_MS;
 }
 
 /* ---- workers ---- */

@@ -296,7 +296,12 @@ typedef struct NodeShared
 	StreamPos	share_floor;	/* as in ControlData; coordinator writes */
 	StreamPos	ship_hold;		/* frames from here on are not shipped yet: a change of members
 								 * among them is not published; 0 none */
-	uint64		source_lsn;		/* own commits up to here lie in the log (capture, or recovery) */
+	StreamPos	ship_ahead;		/* frames before it are shipped, flushed or not; see shared_log.c */
+	StreamPos	apply_to;		/* frames before it are flushed at the primary that they come from, and
+								 * may be applied */
+	StreamPos	apply_told;		/* ... as far as the applier was woken for them */
+	uint64		source_lsn;		/* own commits up to here lie in the log (capture, recovery, or a
+								 * receiver: see shared_log.c) */
 	uint64		flushed_source_lsn; /* ... and in its part before tail.flushed */
 	int			receiver_pid;	/* backend that may append, 0 none */
 	char		log_error[BATON_ERROR_LEN];	/* "" or why the log is not used any more */
@@ -503,25 +508,32 @@ extern bool node_command_waits(NodeShared *node);
  * node_log_append: seal nothing, only append whole frames made by the caller.
  * Used through these two:
  *
- *   node_log_seal_append(node, w, codec, term, records, ...): takes log_lock,
+ *   node_log_seal_append(node, w, codec, term, records, ..., ahead, ...): takes log_lock,
  *     checks that append_term == term (else returns STREAM_MISMATCH), seals the
  *     records into one frame that continues the log, appends it.  *end gets the
  *     frame's end.  For capture and for the coordinator's own records.
- *   node_log_append_frames(node, w, term, frames, len): the same for a receiver's
- *     ready frames.
+ *   node_log_append_frames(node, w, term, frames, len, flushed): the same for a
+ *     receiver's ready frames.  flushed: how far the primary says that its own log is.
+ *   node_log_told(node, term, flushed): the primary of `term` says so without frames.
+ *   node_log_has_own(node, frames, len): frames are appended by other means; own commits
+ *     among them lie in the log.  The caller holds log_lock.
  *
  *   node_log_flush(node, w, own): flush all that is written, raise tail.flushed, wake
  *     the applier and, if the frames are this node's own, the shipper.
  */
 extern StreamCode node_log_seal_append(NodeShared *node, StreamWriter *w, FrameCodec *codec,
 									   uint64 term, uint64 source_lsn, uint32 n_commits,
-									   const char *records, uint32 len, StreamPos *start,
+									   const char *records, uint32 len, bool ahead,
 									   StreamPos *end, StreamError *err);
 extern StreamCode node_log_append_frames(NodeShared *node, StreamWriter *w, uint64 term,
-										 const char *frames, size_t len, StreamError *err);
+										 const char *frames, size_t len, StreamPos flushed,
+										 StreamError *err);
+extern void node_log_told(NodeShared *node, uint64 term, StreamPos flushed);
+extern void node_log_has_own(NodeShared *node, const char *frames, size_t len);
 extern StreamCode node_log_flush(NodeShared *node, StreamWriter *w, bool own, StreamError *err);
-/* A consistent copy of the tail. */
+/* A consistent copy of the tail; the other one's `flushed` is what may be applied of it. */
 extern StreamTail node_log_tail(NodeShared *node);
+extern StreamTail node_log_tail_to_apply(NodeShared *node);
 extern void node_log_directory(NodeShared *node, char *out, size_t size);	/* <directory>/stream */
 
 /* Messages.  node_post: into the inbox, wakes the coordinator; node_send: into the
@@ -543,6 +555,9 @@ extern void node_offer_membership(NodeShared *node, const Membership *m);
 extern uint64 node_tell_membership(NodeShared *node, uint64 term, const Membership *m,
 								   const Membership *before);
 extern PeerShared *node_peer(NodeShared *node, uint16 id);
+/* Does somebody wait for what replicas apply: the coordinator, or a recent commit under
+ * remote_apply? */
+extern bool node_apply_wanted(NodeShared *node);
 
 extern const char *node_state_name(NodeState state);
 extern bool node_state_parse(const char *name, NodeState *state);

@@ -449,7 +449,7 @@ doubt(Applier *a, StreamCode code, StreamError *err)
 static bool
 read_frame(Applier *a)
 {
-	StreamTail	tail = node_log_tail(a->node);
+	StreamTail	tail = node_log_tail_to_apply(a->node);
 	StreamError err = {0};
 	StreamCode	code;
 

@@ -122,13 +122,13 @@ acked_follow(NodeShared *node)
 }
 
 void
-acked_status(NodeShared *node, LinkStatus *out)
+acked_status(NodeShared *node, const LinkStatus *told, LinkStatus *out)
 {
 	const Acked *a = &node->acked;
 
 	LWLockAcquire(&node->ack_lock, LW_SHARED);
-	out->write = a->lsn[ACKED_WRITE];
-	out->flush = a->lsn[ACKED_FLUSH];
-	out->apply = a->lsn[ACKED_APPLY];
+	out->write = Max(told->write, a->lsn[ACKED_WRITE]);
+	out->flush = Max(told->flush, a->lsn[ACKED_FLUSH]);
+	out->apply = Max(told->apply, a->lsn[ACKED_APPLY]);
 	LWLockRelease(&node->ack_lock);
 }

@@ -28,7 +28,7 @@ extern void acked_note(NodeShared *node, StreamPos pos, XLogRecPtr lsn);
  */
 extern bool acked_follow(NodeShared *node);
 
-/* What the walsender may be told. */
-extern void acked_status(NodeShared *node, LinkStatus *out);
+/* What the walsender may be told: never less than it was told before. */
+extern void acked_status(NodeShared *node, const LinkStatus *told, LinkStatus *out);
 
 #endif							/* BATON_ACKED_H */

@@ -19,10 +19,10 @@
  * a keepalive.  So the frame is sealed, appended and flushed; captured_lsn becomes the commit's end, which frees
  * whoever waits for it, and the walsender hears it.
  *
- * The same under an ack policy: flushing it wakes the shipper, and nothing is said
- * yet.  The shipper sends the frame, counts the answers, and lets the sessions go that
- * wait in their commit (acked.c); the walsender hears of it a little later.  Nothing is
- * paced then.
+ * The same under an ack policy: appending it wakes the shipper, which sends the frame
+ * while it is flushed (shared_log.c), and nothing is said yet.  The shipper counts the
+ * answers, and lets the sessions go that wait in their commit (acked.c); the walsender
+ * hears of it a little later.  Nothing is paced then.
  *
  * A bulk load of 1 GB: chunks of it come while it runs.  Frames of 1 MB are
  * appended as they fill up and flushed every BATCH_SIZE; there is no hurry, for
@@ -46,6 +46,7 @@
 #include "capture/capture_link.h"
 #include "capture/frame_builder.h"
 #include "capture/release.h"
+#include "capture/ship_ahead.h"
 #include "capture/slot.h"
 #include "miscadmin.h"
 #include "node/shutdown.h"
@@ -94,6 +95,7 @@ typedef struct Capture
 	PGconn	   *conn;
 	WaitEventSet *events;
 	uint64		term;			/* capture_term that it runs under */
+	XLogRecPtr	start;			/* own commits up to here lay in the log when it began */
 	LinkMessage message;
 	XLogRecPtr	received;		/* all own commits up to here have been received */
 	XLogRecPtr	captured;		/* ... and are flushed: what captured_lsn says */
@@ -255,7 +257,8 @@ emit_frame(void *arg, const BuiltFrame *frame, StreamError *err)
 		return STREAM_OK;
 	}
 	code = node_log_seal_append(c->node, &c->writer, &c->codec, c->term, frame->source_lsn,
-								frame->n_commits, frame->records, frame->len, NULL, NULL, err);
+								frame->n_commits, frame->records, frame->len,
+								frame->urgent && capture_may_ship_ahead(c->node), NULL, err);
 	if (code == STREAM_OK)
 	{
 		c->unflushed += frame->len;
@@ -407,7 +410,7 @@ abort_open(Capture *c, StreamError *err)
 	if (record.failed)
 		return stream_fail(err, STREAM_NOMEM, 0, 0, "out of memory");
 	code = node_log_seal_append(c->node, &c->writer, &c->codec, c->term, 0, 0,
-								record.data, record.len, NULL, NULL, err);
+								record.data, record.len, false, NULL, err);
 	stream_buf_free(&record);
 	return code;
 }
@@ -446,13 +449,14 @@ begin_appending(Capture *c, StreamError *err)
 static bool
 begin_conversation(Capture *c, char *err, size_t errlen)
 {
-	XLogRecPtr	start = start_lsn(c);
 	StreamError stream_err = {0};
 	StreamCode	code;
 	char		sqlstate[6];
 
+	/* in this order: what is in the log when a reign begins counts */
 	c->term = current_term(c);
-	c->conn = capture_link_open(c->node, start, sqlstate, err, errlen);
+	c->start = start_lsn(c);
+	c->conn = capture_link_open(c->node, c->start, sqlstate, err, errlen);
 	if (c->conn == NULL)
 	{
 		/* the walsender of the last conversation may need a moment to go */
@@ -465,7 +469,7 @@ begin_conversation(Capture *c, char *err, size_t errlen)
 	AddWaitEventToSet(c->events, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 	AddWaitEventToSet(c->events, WL_SOCKET_READABLE, PQsocket(c->conn), NULL, NULL);
 
-	frame_builder_reset(&c->builder, start);
+	frame_builder_reset(&c->builder, c->start);
 	c->received = InvalidXLogRecPtr;
 	memset(&c->told, 0, sizeof(c->told));
 	SpinLockAcquire(&c->node->mutex);
@@ -504,6 +508,9 @@ follow_term(Capture *c)
 	SpinLockAcquire(&c->node->mutex);
 	sequence_floor = c->node->sequence_floor;
 	SpinLockRelease(&c->node->mutex);
+	/* own commits that another node has brought back are in the log, and yet to come by */
+	if (term != 0 && start_lsn(c) > Max(c->start, c->captured))
+		return false;
 	/* a replica throws away what its applier has set */
 	if (c->dropped || (c->dropped_sequence != 0 && c->dropped_sequence >= sequence_floor) || c->unflushed > 0 || frame_builder_busy(&c->builder))
 		return false;
@@ -578,15 +585,6 @@ read_all(Capture *c, char *err, size_t errlen)
 	}
 }
 
-/* A walsender must not hear that less is acknowledged than before. */
-static void
-keep_rising(LinkStatus *status, const LinkStatus *told)
-{
-	status->write = Max(status->write, told->write);
-	status->flush = Max(status->flush, told->flush);
-	status->apply = Max(status->apply, told->apply);
-}
-
 /* Is it the walsender that lets sessions go, so that it must hear news at once? */
 static bool
 walsender_releases(Capture *c)
@@ -606,8 +604,7 @@ tell_status(Capture *c)
 	bool		news;
 
 	(void) acked_follow(c->node);
-	acked_status(c->node, &c->status);
-	keep_rising(&c->status, &c->told);
+	acked_status(c->node, &c->told, &c->status);
 	news = memcmp(&c->status, &c->told, sizeof(LinkStatus)) != 0;
 	if (news)
 	{

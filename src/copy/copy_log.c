@@ -89,6 +89,8 @@ copy_log_start(CopyContext *ctx)
 
 	LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);
 	node->tail = tail;
+	node->ship_ahead = 0;
+	node->apply_to = node->apply_told = tail.end;
 	node->source_lsn = 0;
 	node->log_error[0] = '\0';
 	node->log_ready = true;

@@ -346,7 +346,7 @@ append_failover_frame(Coordinator *c, uint64 now, StreamError *err)
 		code = stream_fail(err, STREAM_IO, 0, ENOMEM, "out of memory");
 	else
 		code = node_log_seal_append(c->node, &c->writer, &c->codec, record.term, 0, 0,
-									buf.data, buf.len, NULL, &f->end, err);
+									buf.data, buf.len, false, &f->end, err);
 	if (code == STREAM_OK)
 		code = node_log_flush(c->node, &c->writer, true, err);
 	stream_buf_free(&buf);

@@ -117,6 +117,7 @@ typedef struct Coordinator
 	MemberChange change;
 	StreamPos	reign_start;	/* PRIMARY: end of the own TERM frame */
 	StreamPos	membership_end; /* PRIMARY: end of the frame with the latest membership */
+	char		copy_waits[BATON_REASON_LEN];	/* why a new copy is needed that cannot begin yet, "" none */
 	uint64		preferred_retry;	/* ms: no hand-over to the preferred node before */
 	bool		promoted;		/* a person asked for this node's reign: a pause ends */
 	bool		alone;			/* ... by force, and this node is not ready for it, see alone.c ... */
@@ -193,7 +194,6 @@ extern void coordinator_upkeep(Coordinator *c);
 extern void coordinator_detach(Coordinator *c, const char *why);
 
 /* renew.c */
-extern void coordinator_begin_copy(Coordinator *c, const char *why);
 extern void coordinator_cannot_follow(Coordinator *c, const char *why);
 extern void coordinator_take_copy_wanted(Coordinator *c);
 

@@ -147,7 +147,7 @@ append_membership_frame(Coordinator *c)
 		code = stream_fail(&err, STREAM_IO, 0, ENOMEM, "out of memory");
 	else
 		code = node_log_seal_append(c->node, &c->writer, &c->codec, c->consensus.durable.term,
-									0, 0, record.data, record.len, NULL, &end, &err);
+									0, 0, record.data, record.len, false, &end, &err);
 	if (code == STREAM_OK)
 		code = node_log_flush(c->node, &c->writer, true, &err);
 	stream_buf_free(&bytes);

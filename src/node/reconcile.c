@@ -324,12 +324,17 @@ take_asked_cut(Coordinator *c)
 		begin(c, cut);
 }
 
-/* Capture has come upon an own commit that is in no stream. */
+/*
+ * Capture has come upon an own commit that is in no stream, as far as this log goes: the
+ * elected one may have it, if it was shipped ahead of the flush here (shared_log.c).  So
+ * that is judged when the log reaches into the present reign.
+ */
 static void
 take_diverged(Coordinator *c)
 {
 	XLogRecPtr	lsn;
 	ReconcileState state;
+	StreamTail	tail = node_log_tail(c->node);
 
 	SpinLockAcquire(&c->node->mutex);
 	lsn = c->node->diverged_lsn;
@@ -340,7 +345,7 @@ take_diverged(Coordinator *c)
 		return;
 	if (membership_prefers_own_log(c))
 		coordinator_lead_as_preferred(c);
-	else
+	else if (tail.last_term == c->consensus.durable.term)
 		begin(c, RECONCILE_NO_CUT);
 }
 

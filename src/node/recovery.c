@@ -65,11 +65,15 @@ read_control(Coordinator *c)
 	return true;
 }
 
-/* Remembers up to where this node's own commits lie in the log. */
+/*
+ * Remembers up to where this node's own commits lie in the log, and whether the last frame
+ * came from a primary that may have shipped it ahead of its flush (shared_log.c).
+ */
 typedef struct OwnScan
 {
 	uint16		self;
 	uint64		own_lsn;
+	bool		last_is_ahead;
 } OwnScan;
 
 static void
@@ -77,6 +81,7 @@ note_own_frames(const FrameHeader *h, void *arg)
 {
 	OwnScan    *scan = (OwnScan *) arg;
 
+	scan->last_is_ahead = (h->flags & FRAME_AHEAD) != 0 && TERM_MEMBER(h->term) != scan->self;
 	if (TERM_MEMBER(h->term) == scan->self && h->source_lsn > scan->own_lsn)
 		scan->own_lsn = h->source_lsn;
 }
@@ -105,7 +110,7 @@ static bool
 open_log(Coordinator *c)
 {
 	NodeShared *node = c->node;
-	OwnScan		scan = {c->control.self, c->control.own_lsn};
+	OwnScan		scan = {c->control.self, c->control.own_lsn, false};
 	StreamTail	tail;
 	StreamError err = {0};
 	uint64		cut = 0;
@@ -133,6 +138,9 @@ open_log(Coordinator *c)
 
 	LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);
 	node->tail = tail;
+	node->ship_ahead = 0;
+	node->apply_to = scan.last_is_ahead ? tail.last_start : tail.end;
+	node->apply_told = 0;
 	node->source_lsn = Max(scan.own_lsn, c->control.own_floor);
 	node->flushed_source_lsn = node->source_lsn;
 	node->append_term = 0;

@@ -208,7 +208,7 @@ append_term_frame(Coordinator *c)
 		code = stream_fail(&err, STREAM_IO, 0, ENOMEM, "out of memory");
 	else
 		code = node_log_seal_append(c->node, &c->writer, &c->codec, record.term, 0, 0,
-									buf.data, buf.len, NULL, &end, &err);
+									buf.data, buf.len, false, &end, &err);
 	if (code == STREAM_OK)
 		code = node_log_flush(c->node, &c->writer, true, &err);
 	stream_buf_free(&buf);

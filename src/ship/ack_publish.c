@@ -44,6 +44,7 @@ ack_view(const Shipper *ship, AckView *v)
 	v->policy = ship->membership.ack_policy;
 	v->self = ship->view.self;
 	v->own_flushed = ship->view.tail.flushed;
+	v->own_end = ship->view.ship_end;
 	v->lead_start = ship->view.lead_start;
 	if (!ship->membership_committed)
 		v->bound = acks_bound(&ship->before, ship->view.self);

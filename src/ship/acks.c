@@ -120,12 +120,12 @@ sorted_places(const AckView *v, const Membership *m, AckLevel level, StreamPos *
 	return n;
 }
 
-/* What `needed` voters besides the primary have reached, and the primary too. */
+/* What `needed` voters besides the primary have reached, and the primary's `own` place too. */
 static StreamPos
-reached(const AckView *v, const Membership *m, AckLevel level, int needed)
+reached(const AckView *v, const Membership *m, AckLevel level, int needed, StreamPos own)
 {
 	StreamPos	places[CONSENSUS_MAX_MEMBERS];
-	StreamPos	place = v->own_flushed;
+	StreamPos	place = own;
 	const AckPeer *bound = find_peer(v, v->bound);
 
 	if (needed > 0 && !v->alone)
@@ -151,10 +151,10 @@ acks_count(const AckView *v, const Membership *m, AckPlaces *out)
 	memset(out, 0, sizeof(*out));
 	if (v->lead_start == 0)
 		return;
-	out->committed = reached(v, m, LEVEL_FLUSH, others_needed(ACK_MAJORITY, voters));
-	out->write = reached(v, m, LEVEL_WRITE, needed);
-	out->flush = reached(v, m, LEVEL_FLUSH, needed);
-	out->apply = reached(v, m, LEVEL_APPLY, others_needed(v->policy, count_voters(m, true)));
+	out->committed = reached(v, m, LEVEL_FLUSH, others_needed(ACK_MAJORITY, voters), v->own_flushed);
+	out->write = reached(v, m, LEVEL_WRITE, needed, v->own_end);
+	out->flush = reached(v, m, LEVEL_FLUSH, needed, v->own_end);
+	out->apply = reached(v, m, LEVEL_APPLY, others_needed(v->policy, count_voters(m, true)), v->own_end);
 	if (out->apply > out->flush)
 		out->apply = out->flush;
 }

@@ -4,7 +4,11 @@
  * Pure arithmetic over places of the stream, without a server.  Voters count:
  * electable members and arbiters that have joined.  A detached one counts in the
  * group's size, and acknowledges nothing.  The primary counts with what is flushed
- * in its own log.
+ * in its own log, and no sooner (Raft thesis, 10.2.1: others may have more).
+ *
+ * What the policy asks for is counted up to own_end, the end of what is shipped.  That
+ * the primary's own log is flushed so far is for the reader of these places to see:
+ * capture/acked.c notes a place when it is, so neither waits for the other's news.
  *
  *   committed   what a majority of the voters, the primary included, has flushed
  *   one         what one voter besides the primary has
@@ -42,6 +46,7 @@ typedef struct AckView
 	uint8		policy;			/* AckPolicy */
 	uint16		self;			/* the primary */
 	StreamPos	own_flushed;
+	StreamPos	own_end;		/* at least own_flushed */
 	StreamPos	lead_start;		/* end of the TERM record of the reign */
 	bool		alone;			/* the primary is a quorum, and the other voter is gone */
 	uint16		bound;			/* member that must have it in any case, 0 none: see acks_bound() */

@@ -176,6 +176,8 @@ fetch_append(FetchContext *ctx, const char *frames, int len)
 		code = stream_fail(&err, STREAM_MISMATCH, 0, 0, "it is not wanted any more");
 	else
 		code = stream_append(&ctx->writer, &node->tail, frames, len, &err);
+	if (code == STREAM_OK)
+		node_log_has_own(node, frames, len);
 	LWLockRelease(&node->log_lock);
 	if (code == STREAM_OK)
 		code = node_log_flush(node, &ctx->writer, false, &err);

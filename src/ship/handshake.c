@@ -172,6 +172,22 @@ handshake_member_known(NodeShared *node, const HandshakeArgs *args, HandshakeAns
 	return known;
 }
 
+/*
+ * The caller counts what this log has as flushed: an older receiver may have ended between
+ * append and flush.
+ */
+static bool
+handshake_flush(NodeShared *node, HandshakeAnswer *a)
+{
+	StreamTail	tail = node_log_tail(node);
+	StreamError err = {0};
+
+	if (tail.flushed == tail.end ||
+		node_log_flush(node, &rpc_session.writer, false, &err) == STREAM_OK)
+		return true;
+	return handshake_refuse(a, "stopped", "its stream log cannot be flushed: %s", err.message);
+}
+
 /* Do both sides mean the same group, the same members, and the same bytes? */
 static bool
 handshake_identity(NodeShared *node, const HandshakeArgs *args, HandshakeAnswer *a)
@@ -486,7 +502,7 @@ baton_rpc_handshake(PG_FUNCTION_ARGS)
 		rpc_session_begin(node, (uint16) args.from_id);
 		handshake_compare_collation(node, &args);
 		if (args.term != 0 && handshake_term(node, &args, &answer) &&
-			handshake_take_over(node, &answer))
+			handshake_take_over(node, &answer) && handshake_flush(node, &answer))
 			rpc_heard(node, args.term, (uint16) args.from_id, 0);
 	}
 	return handshake_result(fcinfo, node, &answer);

@@ -20,8 +20,8 @@
  *				 is led it is short, for the messages are those of an election
  *
  * Guarantees: frames are sent in OPEN only, only while link->term, the term of
- * the handshake, is the term that this node leads, only what is flushed here, and
- * in order: link->sent is where the next frame starts.
+ * the handshake, is the term that this node leads, only what is flushed here or is just
+ * being flushed (shared_log.c), and in order: link->sent is where the next frame starts.
  *
  * Lease.  Every append and every watch states the lease that this node asks for;
  * the answer says whether it was promised, and then renews it, counted from the
@@ -55,6 +55,7 @@ typedef struct ShipView
 	bool		apply_wanted;	/* somebody waits for what is applied */
 	StreamTail	tail;
 	StreamPos	share_floor;	/* nobody follows from a place before it */
+	StreamPos	ship_end;		/* frames before it may be shipped, see shared_log.c */
 } ShipView;
 
 typedef enum LinkStep
@@ -91,6 +92,9 @@ typedef struct Call
  * an fsync; but not where answers take longer than LINK_NEAR_MS, up to so many. */
 #define LINK_SMALL_CALLS	2
 #define LINK_NEAR_MS		2
+/* A frame that was shipped ahead of its flush is followed by the news that it is flushed,
+ * within this time: with the next append, or with one of its own. */
+#define LINK_TELL_MS		5
 #define LINK_FAR_CALLS		16
 /* So many calls under way are sign of life enough. */
 #define LINK_BEAT_CALLS		4
@@ -181,6 +185,8 @@ typedef struct Link
 	StreamReader reader;
 	StreamBuf	batch;
 	StreamPos	sent;
+	StreamPos	told;			/* how far our log is flushed, as told with the last append */
+	uint64		tell_at;		/* if less than was sent: when to tell more */
 	StreamPos	flushed;
 	StreamPos	applied;
 	TimestampTz last_reply;

@@ -164,7 +164,7 @@ link_send_messages(Link *link)
 static bool
 link_read_batch(Link *link, StreamPos *end)
 {
-	StreamPos	limit = link->ship->view.tail.flushed;
+	StreamPos	limit = link->ship->view.ship_end;
 	StreamPos	pos = link->sent;
 
 	stream_buf_reset(&link->batch);
@@ -211,7 +211,8 @@ link_send_append(Link *link, StreamPos end)
 	talk_int8(&p, link->term);
 	talk_int4(&p, (int32) link->ship->view.lease_ms);
 	talk_lsn(&p, link->ship->view.committed);
-	talk_lsn(&p, link->ship->view.tail.flushed);
+	link->told = link->ship->view.tail.flushed;
+	talk_lsn(&p, link->told);
 	talk_bytes(&p, BYTEAOID, link->batch.data, link->batch.len);
 	if (!link_stream_call(link, APPEND_STATEMENT, &p))
 		return false;
@@ -237,19 +238,38 @@ link_may_follow(Link *link)
 	return link->ship->view.now >= due;
 }
 
-/* Is there room for another append of what is flushed and not sent? */
+/* Is there room for another append of what may be shipped and is not sent? */
 static bool
 link_may_append(Link *link)
 {
-	StreamPos	flushed = link->ship->view.tail.flushed;
+	StreamPos	end = link->ship->view.ship_end;
 
-	if (link->sent >= flushed || link->n_calls == LINK_MAX_CALLS)
+	if (link->sent >= end || link->n_calls == LINK_MAX_CALLS)
 		return false;
 	if (link->bytes_under_way > 0 &&
-		link->bytes_under_way + Min(flushed - link->sent, LINK_BATCH) >
+		link->bytes_under_way + Min(end - link->sent, LINK_BATCH) >
 		(size_t) baton_ship_window * 1024)
 		return false;
-	return flushed - link->sent >= LINK_LARGE_BATCH || link_may_follow(link);
+	return end - link->sent >= LINK_LARGE_BATCH || link_may_follow(link);
+}
+
+/* Has the peer frames, and is to hear at last that they are flushed here? */
+static bool
+link_news_due(Link *link)
+{
+	const ShipView *view = &link->ship->view;
+
+	if (link->told >= link->sent || link->n_calls >= LINK_BEAT_CALLS)
+		return false;
+	if (view->now < link->tell_at)
+	{
+		link_due(link, link->tell_at);
+		return false;
+	}
+	/* the flush takes its time: look again */
+	link->tell_at = view->now + LINK_TELL_MS;
+	link_due(link, link->tell_at);
+	return view->tail.flushed > link->told;
 }
 
 static bool
@@ -268,9 +288,10 @@ link_send_frames(Link *link)
 		if (!link_read_batch(link, &end) || !link_send_append(link, end))
 			return false;
 		link->sent = end;
+		link->tell_at = view->now + LINK_TELL_MS;
 		link->dirty = true;
 	}
-	if (view->now >= link->beat_at)
+	if (view->now >= link->beat_at || link_news_due(link))
 	{
 		link->beat_at = (view->now / baton_heartbeat_interval + 1) * baton_heartbeat_interval;
 		stream_buf_reset(&link->batch);

@@ -187,6 +187,8 @@ static void
 link_sync_done(Link *link, StreamPos pos)
 {
 	link->sent = pos;
+	link->told = 0;
+	link->tell_at = link->ship->view.now;
 	link->error[0] = '\0';
 	if (link->term != 0)
 	{

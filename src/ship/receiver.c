@@ -158,9 +158,9 @@ append_log_failed(NodeShared *node, const StreamError *err)
 			 err->sys_errno ? errdetail("%s", strerror(err->sys_errno)) : 0));
 }
 
-/* Check, append and flush frames. */
+/* Check, append and flush frames.  flushed: how far the primary's own log is. */
 static AppendAnswer
-append_frames(NodeShared *node, uint64 term, const char *frames, size_t len)
+append_frames(NodeShared *node, uint64 term, const char *frames, size_t len, StreamPos flushed)
 {
 	StreamError err = {0};
 	StreamCode	code = append_check_frames(frames, len, term, &err);
@@ -171,7 +171,7 @@ append_frames(NodeShared *node, uint64 term, const char *frames, size_t len)
 				 errmsg("frames from the primary are damaged: %s", err.message),
 				 errdetail("Stream position %X/%X.", STREAM_POS_ARGS(err.pos))));
 
-	code = node_log_append_frames(node, &rpc_session.writer, term, frames, len, &err);
+	code = node_log_append_frames(node, &rpc_session.writer, term, frames, len, flushed, &err);
 	if (code == STREAM_OK)
 		code = node_log_flush(node, &rpc_session.writer, false, &err);
 	if (code == STREAM_MISMATCH)
@@ -213,8 +213,8 @@ append_result_desc(void)
 /*
  * baton_rpc.append(from_id, term, lease_ms, committed, log_end, frames): frames of the
  * primary of `term`, or none as a sign of life, with what RpcLead says, and where the
- * primary's log ends.  status is an
- * AppendStatus.  Raises ERRCODE_DATA_CORRUPTED for frames that fail their checks, and
+ * primary's log ends, as far as it is flushed: nothing behind that is applied here.
+ * status is an AppendStatus.  Raises ERRCODE_DATA_CORRUPTED for frames that fail their checks, and
  * ERRCODE_INVALID_PARAMETER_VALUE for an impossible lease.
  */
 Datum
@@ -234,7 +234,9 @@ baton_rpc_append(PG_FUNCTION_ARGS)
 	bool		nulls[APPEND_COLUMNS] = {false};
 
 	if (a.status == APPEND_OK && VARSIZE_ANY_EXHDR(frames) > 0)
-		a = append_frames(node, lead.term, VARDATA_ANY(frames), VARSIZE_ANY_EXHDR(frames));
+		a = append_frames(node, lead.term, VARDATA_ANY(frames), VARSIZE_ANY_EXHDR(frames), log_end);
+	else if (a.status == APPEND_OK)
+		node_log_told(node, lead.term, log_end);
 	if (a.status == APPEND_OK && !rpc_lead(node, &lead, &promised))
 		a = append_answer(node, APPEND_STALE_TERM);
 

@@ -12,8 +12,9 @@
  *
  * What a link does depends on what this node is:
  *
- *	 primary		ships what is flushed to every member that is not detached, from
- *					its TERM record on; heartbeats; watches
+ *	 primary		ships what is flushed, or is just being flushed (shared_log.c), to
+ *					every member that is not detached, from its TERM record on;
+ *					heartbeats; watches
  *	 just was		lets the calls under way finish, delivers messages; watches on
  *					for WATCH_AFTER_MS, to see its successor lead
  *	 not reached	by any primary, for longer than an election takes: watches too, for
@@ -21,7 +22,8 @@
  *	 anything else	connects only to deliver messages to a member that does not
  *					watch this node, and closes when idle
  *
- * A commit, for example.  Capture appends its frame, flushes, and sets our latch.
+ * A commit, for example.  Capture appends its frame and sets our latch, under an ack
+ * policy before it flushes, else behind that.
  * We read the tail; each link that is OPEN reads the frame from the log and puts
  * an append into its pipeline.  The replica appends, flushes and answers; its
  * link publishes flushed and applied in PeerShared and wakes the coordinator if
@@ -64,8 +66,6 @@
 #define STOP_MS			1500
 /* How often it is looked whether the coordinator still wants this process. */
 #define OUTLIVE_LOOK_MS	200
-/* How long after a commit under remote_apply the replicas tell each applied place at once. */
-#define APPLY_WANTED_MS	5000
 #define SHIPPER_NAP_MS	10000
 /* latch, postmaster, and two sockets per link */
 #define SHIPPER_EVENTS	(2 + 2 * CONSENSUS_MAX_MEMBERS)
@@ -213,8 +213,12 @@ shipper_look(Shipper *ship)
 	LWLockAcquire(&node->log_lock, LW_SHARED);
 	view->tail = node->tail;
 	view->share_floor = node->share_floor;
+	view->ship_end = Max(node->tail.flushed, node->ship_ahead);
 	if (node->ship_hold != 0)
+	{
 		view->tail.flushed = Min(view->tail.flushed, node->ship_hold);
+		view->ship_end = Min(view->ship_end, node->ship_hold);
+	}
 	LWLockRelease(&node->log_lock);
 
 	LWLockAcquire(&node->state_lock, LW_SHARED);
@@ -239,8 +243,7 @@ shipper_look(Shipper *ship)
 	view->committed = node->committed_term == view->term ? node->committed : 0;
 	SpinLockRelease(&node->mutex);
 	view->lease_ms = view->primary ? shipper_lease(node, view->now) : 0;
-	view->apply_wanted = view->peer_notify ||
-		boot_ms() < pg_atomic_read_u64(&node->apply_asked) + APPLY_WANTED_MS;
+	view->apply_wanted = node_apply_wanted(node);
 
 	if (was_primary && !view->primary)
 		ship->watch_until = view->now + WATCH_AFTER_MS;

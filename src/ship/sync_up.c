@@ -163,6 +163,12 @@ sync_up_cut(NodeShared *node, uint64 term, StreamPos expected_end, StreamPos pos
 						   "the stream log has changed since the handshake");
 	else
 		code = stream_truncate(&rpc_session.writer, &node->tail, pos, last_start, last_term, err);
+	if (code == STREAM_OK)
+	{
+		node->ship_ahead = Min(node->ship_ahead, pos);
+		node->apply_to = Min(node->apply_to, pos);
+		node->apply_told = Min(node->apply_told, pos);
+	}
 	LWLockRelease(&node->log_lock);
 	return code;
 }

@@ -204,7 +204,7 @@ frame_place(char *frame, FrameHeader *h)
 static const char *
 header_fault(const FrameHeader *h)
 {
-	if (h->flags & ~FRAME_COMPRESSED)
+	if (h->flags & ~(FRAME_COMPRESSED | FRAME_AHEAD))
 		return "unknown flags";
 	if (h->term == 0)
 		return "no term";

@@ -6,7 +6,7 @@
  *   offset size field
  *        0    4 magic        FRAME_MAGIC
  *        4    2 version      FRAME_VERSION
- *        6    2 flags        FRAME_COMPRESSED
+ *        6    2 flags        FRAME_COMPRESSED, FRAME_AHEAD
  *        8    8 term         term of the primary that appended the frame
  *       16    8 start        stream position of this frame's first byte
  *       24    8 prev_start   start of the previous frame, 0 for the first
@@ -40,6 +40,8 @@
 #define FRAME_VERSION		1
 #define FRAME_HEADER_LEN	64
 #define FRAME_COMPRESSED	0x0001
+/* Its primary may have shipped it before it was flushed there; all before it was. */
+#define FRAME_AHEAD			0x0002
 
 /* A frame, header included, is never longer than this. */
 #define FRAME_MAX_LEN		(1024 * 1024)

@@ -28,9 +28,10 @@ apply(World *w, int i)
 	Node	   *node = &w->node[i];
 	Disk	   *disk = &node->disk;
 
-	for (int k = (int) dice(w, 8); k > 0 && disk->applied < disk->flushed; k--)
+	for (int k = (int) dice(w, 8); k > 0 && disk->applied < disk->flushed && disk->applied < node->apply_to; k--)
 	{
 		disk->applied++;
+		check_applied(w, i);
 		node->failover_seen = disk->log[disk->applied - 1].kind == FRAME_FAILOVER;
 	}
 }
@@ -89,16 +90,21 @@ static void
 primary_turn(World *w, int i)
 {
 	Node	   *node = &w->node[i];
-	Frame		f = {FRAME_DATA, 0, 0, 0, 0, 0, 0};
+	Frame		f = {.kind = FRAME_DATA};
 
 	if (node->lead_term == 0)
 		return;
 	if (gate_is_open(w, i) && node->append_term == node->lead_term &&
 		node->disk.len < CLIENT_FRAMES && chance(w, w->calm ? 10 : 250))
+	{
 		node_append(w, i, f);
+		/* beside the flush */
+		if (chance(w, 600))
+			node->ship_next = w->now;
+	}
 	if (node->disk.flushed < node->disk.len && chance(w, 700))
 	{
-		node->disk.flushed = node->disk.len;
+		node_flush(w, i);
 		node_commit(w, i);
 		if (chance(w, 600))
 			node->ship_next = w->now;

@@ -127,7 +127,7 @@ change_pick(World *w, int i, ConsensusMembership *m)
 void
 change_members(World *w, int i)
 {
-	Frame		f = {FRAME_MEMBERSHIP, 0, 0, 0, 0, 0, 0};
+	Frame		f = {.kind = FRAME_MEMBERSHIP};
 	ConsensusMembership m;
 	int			n = w->n;
 	int			index = w->n_memberships;
@@ -155,7 +155,7 @@ void
 begin_failover(World *w, int i)
 {
 	Node	   *node = &w->node[i];
-	Frame		f = {FRAME_FAILOVER, 0, 0, 0, 0, 0, 0};
+	Frame		f = {.kind = FRAME_FAILOVER};
 	ConsensusEvent e = {0};
 	int			target = (int) dice(w, (unsigned) w->n);
 	const ConsensusMember *m = member_of(members_of(w, &node->disk), target);
@@ -191,7 +191,9 @@ copy_begin(World *w, int i)
 	Disk	   *disk = &node->disk;
 	int			len = members_len(disk);
 
-	if (!node_runs(w, i) || node->core.role != ROLE_REPLICA || disk->copying || len > disk->members_known)
+	/* nor without knowing that what it has is not lost at the primary: see node/renew.c */
+	if (!node_runs(w, i) || node->core.role != ROLE_REPLICA || disk->copying ||
+		len > disk->members_known || node->apply_to < disk->flushed)
 		return;
 	trace(w, "node %d takes a new copy", i + 1);
 	if (consensus_place_cmp(log_place(disk), disk->floor) > 0)
@@ -200,6 +202,7 @@ copy_begin(World *w, int i)
 		disk->base = disk->log[len - 1].members;
 	disk->copying = true;
 	disk->len = disk->flushed = disk->applied = disk->members_known = 0;
+	node->apply_to = 0;
 	node->core_members = 0;
 	node->appending.active = false;
 	node->failover_seen = false;
@@ -220,6 +223,7 @@ copy_end(World *w, int i)
 	trace(w, "node %d has a copy of node %d", i + 1, from + 1);
 	w->counts.copies++;
 	node->disk.len = node->disk.flushed = node->disk.applied = source->disk.flushed;
+	node->apply_to = node->disk.len;
 	memcpy(node->disk.log, source->disk.log, sizeof(Frame) * (size_t) source->disk.flushed);
 	node->disk.base = source->disk.base;
 	node->disk.members_known = source->disk.members_known;

@@ -307,6 +307,39 @@ check_cut(World *w, int i, int len)
 		fail(w, "node %d cuts what a majority has", i + 1);
 }
 
+/* A primary has flushed its log. */
+void
+note_settled(World *w, int i)
+{
+	const Disk *disk = &w->node[i].disk;
+
+	for (int k = disk->flushed - 1; k >= 0; k--)
+	{
+		uint64_t	id = disk->log[k].id;
+
+		if (id >= MAX_IDS)
+			fail(w, "too many frames");
+		else if (!w->ledger.settled[id])
+			w->ledger.settled[id] = true;
+		else
+			break;
+	}
+}
+
+/*
+ * A node has applied a frame.  Others may be elected without it, and then it has to be
+ * mended, as ever; but no primary may have lost it in a crash and be right not to know it.
+ */
+void
+check_applied(World *w, int i)
+{
+	const Disk *disk = &w->node[i].disk;
+	uint64_t	id = disk->log[disk->applied - 1].id;
+
+	if (id >= MAX_IDS || !w->ledger.settled[id])
+		fail(w, "node %d applies what no primary has flushed", i + 1);
+}
+
 /* A frame was put at the end of a log: the same place is the same log, everywhere. */
 void
 check_frame(World *w, int i)

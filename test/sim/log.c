@@ -83,6 +83,8 @@ log_cut(World *w, int i, int len)
 		disk->flushed = len;
 	if (disk->applied > len)
 		disk->applied = len;
+	if (w->node[i].apply_to > len)
+		w->node[i].apply_to = len;
 	if (disk->members_known > len)
 		disk->members_known = members_len(disk);
 }

@@ -9,8 +9,10 @@
 #
 # A mutant is a text that must be in the file exactly once, what stands there
 # instead, and options of the simulation, if it takes special schedules to notice.
-# The last row breaks the world rather than the core: with clocks that drift half as
-# much again as promises allow for, votes against promises must be seen.
+# The last rows break the world rather than the core: with clocks that drift half as
+# much again as promises allow for, votes against promises must be seen; and with frames
+# that are shipped ahead of the primary's flush, a place that it counts before it has
+# flushed it, and one that others apply before.
 use strict;
 use warnings;
 use Cwd qw(getcwd);
@@ -144,6 +146,8 @@ if (!@ARGV)
 {
 	copy_core();
 	row('world: clocks drift half too far', simulate('-DNDEBUG', '--drift 150'), '');
+	row('world: the primary counts what it may lose', simulate('-DNDEBUG', '--count-unflushed'), '');
+	row('world: applied is what the primary may lose', simulate('-DNDEBUG', '--apply-unflushed'), '');
 }
 printf "%d passed, %d failed\n", $shown - $survived, $survived;
 exit($survived > 0);

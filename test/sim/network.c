@@ -52,7 +52,16 @@ message_post(World *w, int from, const ConsensusMessage *m)
 
 /* ---- the primary ---- */
 
-/* Sends what the other lacks and is flushed; the last common frame is found beforehand. */
+/* What may be shipped: see the head of world.h. */
+static int
+ship_end(const Disk *disk)
+{
+	int			next = disk->flushed;
+
+	return next < disk->len && disk->log[next].ahead ? next + 1 : next;
+}
+
+/* Sends what the other lacks; the last common frame is found beforehand. */
 static void
 ship_to(World *w, int i, int to)
 {
@@ -60,9 +69,10 @@ ship_to(World *w, int i, int to)
 	const Disk *mine = &node->disk;
 	Packet		p = {0};
 	int			len = log_common(mine, &w->node[to].disk);
+	int			end = ship_end(mine);
 
-	if (len > mine->flushed)
-		len = mine->flushed;
+	if (len > end)
+		len = end;
 	p.kind = PACKET_APPEND;
 	p.from = (uint8_t) i;
 	p.to = (uint8_t) to;
@@ -70,9 +80,10 @@ ship_to(World *w, int i, int to)
 	p.len = len;
 	p.hash = log_hash(mine, len);
 	p.committed = node->committed;
+	p.flushed = mine->flushed;
 	p.lease = node->config.election_timeout;
 	p.sent = node_clock(w, i);
-	for (p.count = 0; p.count < BATCH && len + p.count < mine->flushed; p.count++)
+	for (p.count = 0; p.count < BATCH && len + p.count < end; p.count++)
 		p.frame[p.count] = mine->log[len + p.count];
 	packet_post(w, &p);
 }
@@ -116,7 +127,7 @@ node_commit(World *w, int i)
 {
 	Node	   *node = &w->node[i];
 	const Disk *disk = &node->disk;
-	int			len = disk->flushed;
+	int			len = w->count_unflushed ? disk->len : disk->flushed;
 
 	for (; len > node->committed; len--)
 	{
@@ -227,12 +238,25 @@ ack_post(World *w, int i, int to, int len, uint64_t sent)
 	packet_post(w, &ack);
 }
 
+/* So much of the log that both have is flushed at the primary, and may be applied. */
+static void
+note_told(World *w, int i, const Appending *a)
+{
+	Node	   *node = &w->node[i];
+	int			told = a->flushed < a->end ? a->flushed : a->end;
+
+	if (w->apply_unflushed)
+		told = a->end;
+	if (told > node->apply_to)
+		node->apply_to = told;
+}
+
 static void
 deliver_append(World *w, const Packet *p)
 {
 	int			i = p->to;
 	Node	   *node = &w->node[i];
-	Appending	a = {true, p->from, p->term, -1, p->committed, p->sent, p->lease, 0};
+	Appending	a = {true, p->from, p->term, -1, p->committed, p->flushed, p->sent, p->lease, 0};
 
 	if (node->coordinator && node->core.role == ROLE_STOPPED)
 		return;
@@ -253,6 +277,9 @@ deliver_append(World *w, const Packet *p)
 		return;
 	node->appending.active = false; /* an older receiver is gone */
 	a.end = receive(w, i, p);
+	if (a.end > a.flushed)
+		w->counts.ahead++;
+	note_told(w, i, &a);
 	a.turn = ++w->event_number;
 	node->appending = a;
 	if (!node_adopt_members(w, i))

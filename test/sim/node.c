@@ -55,6 +55,23 @@ core_forget(Node *node)
 	node->next_tick = 0;
 }
 
+/* What a crash may take from a primary although others have it. */
+static void
+note_lost(World *w, int i)
+{
+	const Disk *disk = &w->node[i].disk;
+	int			len = disk->flushed + 1;
+
+	for (int k = 0; k < w->n && disk->len >= len; k++)
+	{
+		if (k != i && log_has(&w->node[k].disk, len, log_hash(disk, len)))
+		{
+			w->counts.ahead_lost++;
+			return;
+		}
+	}
+}
+
 void
 node_crash(World *w, int i, const char *when)
 {
@@ -62,6 +79,7 @@ node_crash(World *w, int i, const char *when)
 	Disk	   *disk = &node->disk;
 
 	trace(w, "node %d crashes %s", i + 1, when);
+	note_lost(w, i);
 	disk->len = disk->flushed + (int) dice(w, (unsigned) (disk->len - disk->flushed + 1));
 	disk->flushed = disk->len;
 	if (disk->applied > disk->len)
@@ -99,6 +117,23 @@ crash_now(World *w, int i, const char *when)
 
 /* ---- starting ---- */
 
+/*
+ * What of the log its primary has flushed, for certain: all but the last frame, which
+ * it may have shipped ahead.  If that was this node, it has now.
+ */
+static int
+surely_settled(World *w, int i)
+{
+	const Disk *disk = &w->node[i].disk;
+	const Frame *last = &disk->log[disk->len > 0 ? disk->len - 1 : 0];
+
+	if (disk->len > 0 && TERM_MEMBER(last->term) == i + 1)
+		note_settled(w, i);
+	else if (disk->len > 0 && last->ahead && !w->apply_unflushed)
+		return disk->len - 1;
+	return disk->len;
+}
+
 static void
 server_start(World *w, int i)
 {
@@ -107,6 +142,7 @@ server_start(World *w, int i)
 
 	node->up = true;
 	node->committed = 0;
+	node->apply_to = surely_settled(w, i);
 	node->failover_seen = disk->len > 0 && disk->applied == disk->len &&
 		disk->log[disk->len - 1].kind == FRAME_FAILOVER;
 	if (!w->calm && chance(w, 100))
@@ -186,7 +222,7 @@ static bool
 write_term_record(World *w, int i)
 {
 	Node	   *node = &w->node[i];
-	Frame		f = {FRAME_TERM, 0, 0, 0, 0, 0, 0};
+	Frame		f = {.kind = FRAME_TERM};
 
 	if (crash_now(w, i, "before its TERM record"))
 		return false;
@@ -328,12 +364,23 @@ node_append(World *w, int i, Frame frame)
 		fail(w, "node %d writes without leading", i + 1);
 	frame.term = node->lead_term;
 	frame.id = ++w->next_id;
+	frame.ahead = frame.kind == FRAME_DATA && node->disk.flushed == node->disk.len;
 	log_put(w, i, &frame);
 	if (frame.kind != FRAME_DATA && crash_now(w, i, "before it flushes its log"))
 		return false;
 	if (frame.kind != FRAME_DATA)
-		node->disk.flushed = node->disk.len;
+		node_flush(w, i);
 	return true;
+}
+
+/* A primary flushes its log: what is there may be applied, by anybody. */
+void
+node_flush(World *w, int i)
+{
+	Node	   *node = &w->node[i];
+
+	node->disk.flushed = node->apply_to = node->disk.len;
+	note_settled(w, i);
 }
 
 /* Tells the core about the members of the log; false if it crashed on the way. */

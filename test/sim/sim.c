@@ -6,6 +6,8 @@
  *   --mode strict|designated|preferred|forced      instead of one that follows from the seed
  *   --drift N           how far a clock's rate may be from true time's, of 3300;
  *                       the default, 100, is what promises allow for
+ *   --count-unflushed   break a rule: the primary's own place counts before it is flushed
+ *   --apply-unflushed   break a rule: others apply what the primary may not have flushed
  *   --first             end at the first failure
  *
  * A schedule is a time in which things break (act.c) followed by a calm (calm.c).
@@ -72,6 +74,8 @@ add_counts(Counts *sum, const Counts *c)
 	sum->changes += c->changes;
 	sum->fetches += c->fetches;
 	sum->copies += c->copies;
+	sum->ahead += c->ahead;
+	sum->ahead_lost += c->ahead_lost;
 	sum->frozen_open += c->frozen_open;
 	sum->acknowledged += c->acknowledged;
 	sum->excused += c->excused;
@@ -154,9 +158,11 @@ print_result(const Result *r)
 	for (int k = 1; k <= OUTCOME_LEASE_LOST; k++)
 		printf("%s %u, ", names[k], c->outcome[k]);
 	printf("changes of members %u, frames fetched %u, copies %u, frozen with an open gate %u, "
+		   "shipped ahead of the flush %u, of these lost by the primary %u, "
 		   "acknowledged %u, elections among equals %u, of these not by priority %u, "
 		   "no majority in the calm %u, longest way to rest %u ms\n",
-		   c->changes, c->fetches, c->copies, c->frozen_open, c->acknowledged, c->elected_equal,
+		   c->changes, c->fetches, c->copies, c->frozen_open, c->ahead, c->ahead_lost,
+		   c->acknowledged, c->elected_equal,
 		   c->elected_lower, c->excused, c->settle_ms);
 	printf("%u passed, %u failed\n", r->passed, r->failed);
 }
@@ -192,12 +198,16 @@ parse(int argc, char **argv, Options *o)
 			o->jobs = atoi(argv[++i]);
 		else if (strcmp(argv[i], "--drift") == 0 && more)
 			world.drift = (unsigned) atoi(argv[++i]);
+		else if (strcmp(argv[i], "--count-unflushed") == 0)
+			world.count_unflushed = true;
+		else if (strcmp(argv[i], "--apply-unflushed") == 0)
+			world.apply_unflushed = true;
 		else if (strcmp(argv[i], "--mode") == 0 && more)
 			o->mode = mode_number(argv[++i]);
 		else
 		{
-			fprintf(stderr, "usage: simulate [--seed N] [--runs N] [--jobs N] [--drift N] [--first] "
-					"[--mode strict|designated|preferred|forced] [--trace]\n");
+			fprintf(stderr, "usage: simulate [--seed N] [--runs N] [--jobs N] [--drift N] [--count-unflushed] "
+					"[--apply-unflushed] [--first] [--mode strict|designated|preferred|forced] [--trace]\n");
 			exit(2);
 		}
 	}

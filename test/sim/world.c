@@ -190,10 +190,14 @@ world_init(World *w, uint64_t seed, int mode)
 {
 	bool		tracing = w->trace;
 	unsigned	drift = w->drift;
+	bool		count_unflushed = w->count_unflushed;
+	bool		apply_unflushed = w->apply_unflushed;
 
 	memset(w, 0, sizeof(*w));
 	w->trace = tracing;
 	w->drift = drift;
+	w->count_unflushed = count_unflushed;
+	w->apply_unflushed = apply_unflushed;
 	w->seed = seed;
 	w->random = seed;
 	w->mode = mode < 0 ? MODES : (Mode) mode;

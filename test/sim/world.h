@@ -20,6 +20,11 @@
  * A log is a list of frames; a frame carries the hash of all before it, so two logs
  * are the same up to a frame if that frame is the same.
  *
+ * A primary ships what it has flushed, and of the DATA frames behind that the first:
+ * a crash may take that one from the primary while others have it.  So others apply
+ * only what they were told is flushed there, and for an acknowledgement its own place
+ * counts once it is flushed.
+ *
  * What a schedule may do depends on its mode:
  *   strict      plain groups of 1 to 5: no two open gates at one true time, and
  *               what a majority has acknowledged stays for ever
@@ -42,6 +47,7 @@
 #define MAX_VOTES		512
 #define MAX_MEMBERSHIPS	256
 #define MAX_VARIANTS	8
+#define MAX_IDS			8192	/* of frames */
 #define BATCH			4
 
 /* rates are so many of 3300 */
@@ -74,6 +80,7 @@ typedef struct Frame
 	uint16_t	target;			/* FAILOVER */
 	uint16_t	members;		/* MEMBERSHIP: index in World.membership */
 	uint16_t	members_len;	/* length of the log up to its latest MEMBERSHIP frame, 0 none */
+	bool		ahead;			/* DATA: may be shipped before its primary has flushed it */
 	uint64_t	term;
 	uint64_t	id;				/* never used twice; FAILOVER: the attempt */
 	uint64_t	hash;			/* over this frame and all before it */
@@ -101,6 +108,7 @@ typedef struct Appending
 	uint64_t	term;
 	int			end;			/* frames known to be common, -1 the packet did not fit */
 	int			committed;
+	int			flushed;
 	uint64_t	sent;
 	uint32_t	lease;
 	uint64_t	turn;			/* which flush it waits for */
@@ -130,6 +138,7 @@ typedef struct Node
 	ConsensusPromise promise;	/* the receivers' */
 	Appending	appending;
 	bool		failover_seen;	/* the last applied frame is to be reported */
+	int			apply_to;		/* frames that its primary, or it as primary, has flushed */
 	int			acked[MAX_NODES];	/* primary: what the others have, in frames */
 	int			committed;		/* frames that a majority has, as far as known */
 	uint64_t	ship_next;		/* true time of the next heartbeat */
@@ -165,6 +174,7 @@ typedef struct Packet
 	uint64_t	term;
 	int			len;			/* APPEND: frames before these; ACK: frames that the log has, -1 unknown */
 	int			committed;		/* APPEND */
+	int			flushed;		/* APPEND: frames that the primary has flushed */
 	uint64_t	hash;			/* APPEND: of the frame before */
 	uint32_t	lease;			/* APPEND */
 	uint64_t	sent;			/* APPEND, ACK: when, by the primary's clock; ACK: 0 no promise */
@@ -234,6 +244,7 @@ typedef struct Ledger
 	uint64_t	committed_in[MAX_FRAMES];	/* ... and the term of the primary that it was to */
 	int			n_votes;
 	Vote		vote[MAX_VOTES];	/* for others; the latest */
+	bool		settled[MAX_IDS];	/* frames, by id, that a primary has flushed */
 	Promised	promised[MAX_NODES][MAX_NODES]; /* by whom, to whom */
 	struct
 	{
@@ -250,6 +261,8 @@ typedef struct Counts
 	unsigned	changes;		/* of members, committed */
 	unsigned	fetches;
 	unsigned	copies;
+	unsigned	ahead;			/* frames that came to a receiver before their primary had flushed them ... */
+	unsigned	ahead_lost;		/* ... and were lost by that one in a crash */
 	unsigned	frozen_open;	/* a server froze with its gate open */
 	unsigned	acknowledged;	/* times that a majority had more */
 	unsigned	excused;		/* no majority could come together in the calm */
@@ -266,6 +279,8 @@ typedef struct World
 	bool		calm;			/* the end of a schedule: nothing breaks any more */
 	Mode		mode;
 	unsigned	drift;			/* largest deviation of a clock's rate, of RATE_TRUE */
+	bool		count_unflushed;	/* broken on purpose: the primary's own place counts at once */
+	bool		apply_unflushed;	/* broken on purpose: applied is what the node itself has flushed */
 	uint64_t	now;			/* true time */
 	uint64_t	next_id;
 	int			n;				/* nodes that exist(ed); the rest joins */
@@ -329,6 +344,7 @@ extern void node_crash(World *w, int i, const char *when);
 extern void coordinator_crash(World *w, int i);
 extern void node_start(World *w, int i);
 extern bool node_append(World *w, int i, Frame frame);
+extern void node_flush(World *w, int i);
 extern bool node_adopt_members(World *w, int i);
 extern bool node_members_committed(World *w, int i, int committed);
 
@@ -367,6 +383,8 @@ extern void check_primary(World *w, int i, ConsensusOutcome outcome);
 extern void check_hand_over(World *w, int i);
 extern void check_committed(World *w, int i, int len);
 extern void check_cut(World *w, int i, int len);
+extern void note_settled(World *w, int i);
+extern void check_applied(World *w, int i);
 extern void check_frame(World *w, int i);
 extern void check_gates(World *w);
 

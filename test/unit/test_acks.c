@@ -26,7 +26,7 @@ group(int n, uint8 policy)
 	}
 	v.policy = policy;
 	v.self = 1;
-	v.own_flushed = 9000;
+	v.own_flushed = v.own_end = 9000;
 	v.lead_start = TERM_END;
 }
 
@@ -167,10 +167,17 @@ static void
 never_beyond_the_own_disk(void)
 {
 	group(3, ACK_ONE);
-	v.own_flushed = 4000;
+	v.own_flushed = v.own_end = 4000;
 	peer(2, 5000);
 	count();
 	CHECK(p.flush == 4000 && p.committed == 4000);
+	/* shipped beside the own flush: what the policy asks for is counted beside it too */
+	v.own_end = 4500;
+	count();
+	CHECK(p.flush == 4500 && p.write == 4500 && p.committed == 4000);
+	v.own_end = 6000;
+	count();
+	CHECK(p.flush == 5000 && p.apply == 4900 && p.committed == 4000);
 }
 
 static void

@@ -122,6 +122,15 @@ same_bytes_from_a_reused_codec(void)
 	h = header(0, 1);
 	CHECK(frame_seal(&codec, &h, records, sizeof(records), 1, &second, NULL) == STREAM_OK);
 	CHECK(first.len == second.len && memcmp(first.data, second.data, first.len) == 0);
+
+	/* put in its place it may get one flag more */
+	h.flags |= FRAME_AHEAD;
+	frame_place(second.data, &h);
+	CHECK(frame_parse_header(second.data, second.len, 0, &h, NULL) == STREAM_OK &&
+		  frame_check_crc(second.data, &h, NULL) == STREAM_OK &&
+		  h.flags == (FRAME_COMPRESSED | FRAME_AHEAD));
+	stream_store_u16(second.data + 6, 0x0004);
+	CHECK(frame_parse_header(second.data, second.len, 0, &h, NULL) == STREAM_TORN);
 	stream_buf_free(&first);
 	stream_buf_free(&second);
 	frame_codec_free(&codec);
