@@ -83,7 +83,7 @@ help:
 	@echo 'make check            build, install, all tests'
 	@echo 'make torture          three servers that are killed, frozen and cut off at random: 10 minutes;'
 	@echo '                      TORTURE_SECONDS=, TORTURE_SEED=, TORTURE_POLICY=none|one|majority|all'
-	@echo 'make regress-oracle   PostgreSQL'"'"'s own regression suites on a primary with a replica, compared: 10 minutes;'
+	@echo 'make regress-oracle   PostgreSQL'"'"'s own regression suites on a primary with a replica, compared: 5 minutes;'
 	@echo '                      ORACLE_SUITES="core hstore ...", ORACLE_TESTS="create_table ...", ORACLE_SOURCE=/path'
 	@echo 'make sim              100,000 simulated schedules of the consensus core; SIM_RUNS=, SIM_SEED=, SIM_JOBS='
 	@echo 'make sim-coverage     the branches of the core that no schedule and no script takes'

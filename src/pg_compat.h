@@ -321,4 +321,16 @@ baton_syncrep_first(int mode)
 	index_beginscan(rel, index, snapshot, nkeys, 0)
 #endif
 
+/* CREATE INDEX by nobody in particular; skip_build: without contents. */
+#include "commands/defrem.h"
+static inline ObjectAddress
+baton_define_index(Oid table, IndexStmt *stmt, bool skip_build)
+{
+	return DefineIndex(table, stmt, InvalidOid, InvalidOid, InvalidOid,
+#if PG_VERSION_NUM >= 160000
+					   -1,
+#endif
+					   false, true, true, skip_build, true);
+}
+
 #endif							/* BATON_PG_COMPAT_H */

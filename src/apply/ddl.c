@@ -10,6 +10,7 @@
  * does in a security-definer function: no SET ROLE gets out of it.
  */
 #include "apply/apply.h"
+#include "apply/ddl_index.h"
 #include "apply/ddl_nested.h"
 #include "apply/ddl_tablespace.h"
 
@@ -323,11 +324,18 @@ run(LocalTransaction *t, RawStmt *raw, const char *text, const RecordDdl *ddl)
 	if (!ddl_adapt_tablespaces(query->utilityStmt))
 		return;
 	adapt(query->utilityStmt, ddl);
+	if (IsA(query->utilityStmt, IndexStmt) && (ddl->flags & RECORD_DDL_ALONE))
+		query->utilityStmt = ddl_index_to_build((IndexStmt *) query->utilityStmt);
+	if (query->utilityStmt == NULL)
+		return;
 	if (ddl->flags & RECORD_DDL_ROWS)
 		note_storage(&rewritten, query->utilityStmt);
 	plan = utility_plan(query->utilityStmt, raw);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	execute(plan, text);
+	if (ddl->flags & RECORD_DDL_INVALID)
+		ddl_index_declare(castNode(IndexStmt, query->utilityStmt), text);
+	else
+		execute(plan, text);
 	PopActiveSnapshot();
 	CommandCounterIncrement();
 	empty_rewritten(&rewritten);

@@ -69,6 +69,21 @@ typedef struct DdlDetach
 extern void ddl_detach_before(Node *parsetree, DdlDetach *detach);
 extern void ddl_detach_after(NodeShared *node, const DdlDetach *detach);
 
+/* ddl_index.c: around commands that make indexes valid, and CLUSTER.  ddl_index_made: what
+ * a successful CREATE INDEX CONCURRENTLY has made, as a command with its name, NULL if that
+ * is gone again; text if it was another command, or has made nothing. */
+typedef struct DdlIndex
+{
+	bool		concurrent;
+	List	   *invalid;		/* RangeVars of indexes that REINDEX may make valid */
+	RangeVar   *clustered;		/* the table that CLUSTER ... USING puts in order; or NULL */
+} DdlIndex;
+
+extern void ddl_index_before(NodeShared *node, Node *parsetree, DdlIndex *index);
+extern const char *ddl_index_made(const DdlIndex *index, const char *text);
+extern void ddl_index_after(NodeShared *node, const DdlIndex *index);
+extern void ddl_index_install_hooks(void);
+
 /* ddl_stays.c: is the command only about objects that stay here: temporary ones, and
  * tables that are not replicated? */
 extern bool ddl_stays(Node *parsetree);

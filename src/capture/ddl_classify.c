@@ -8,11 +8,9 @@
 #include "capture/ddl.h"
 
 #include "capture/roles.h"
-#include "commands/dbcommands.h"
 #include "commands/defrem.h"
 #include "failover/gate.h"
 #include "levels/level.h"
-#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "stream/record.h"
 
@@ -74,56 +72,9 @@ object_type(Node *parsetree)
 			return ((AlterOwnerStmt *) parsetree)->objectType;
 		case T_RenameStmt:
 			return ((RenameStmt *) parsetree)->renameType;
-		case T_GrantStmt:
-			return ((GrantStmt *) parsetree)->objtype;
 		default:
 			return OBJECT_TABLE;
 	}
-}
-
-/* The database that a command is about; NULL for other commands. */
-static const char *
-database_named(Node *parsetree)
-{
-	switch (nodeTag(parsetree))
-	{
-		case T_AlterDatabaseStmt:
-			return ((AlterDatabaseStmt *) parsetree)->dbname;
-		case T_AlterDatabaseSetStmt:
-			return ((AlterDatabaseSetStmt *) parsetree)->dbname;
-		case T_AlterDatabaseRefreshCollStmt:
-			return ((AlterDatabaseRefreshCollStmt *) parsetree)->dbname;
-		default:
-			break;
-	}
-	if (object_type(parsetree) != OBJECT_DATABASE)
-		return NULL;
-	switch (nodeTag(parsetree))
-	{
-		case T_CommentStmt:
-			return strVal(((CommentStmt *) parsetree)->object);
-		case T_SecLabelStmt:
-			return strVal(((SecLabelStmt *) parsetree)->object);
-		case T_AlterOwnerStmt:
-			return strVal(((AlterOwnerStmt *) parsetree)->object);
-		case T_RenameStmt:
-			return ((RenameStmt *) parsetree)->subname;
-		case T_GrantStmt:
-			return strVal(linitial(((GrantStmt *) parsetree)->objects));
-		default:
-			return NULL;
-	}
-}
-
-/* About an object of the server, or of another database, which replicas need not have. */
-static bool
-is_elsewhere(Node *parsetree)
-{
-	ObjectType	type = object_type(parsetree);
-	const char *database = database_named(parsetree);
-
-	return type == OBJECT_SUBSCRIPTION || type == OBJECT_TABLESPACE ||
-		(database != NULL && get_database_oid(database, true) != MyDatabaseId);
 }
 
 /* Does it commit by itself? */
@@ -218,7 +169,7 @@ ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params, DdlComm
 
 	command->when = DDL_NOT;
 	if (!gate_command_changes_definitions(parsetree) || stays_here(parsetree) ||
-		is_elsewhere(parsetree))
+		object_type(parsetree) == OBJECT_SUBSCRIPTION)
 		return;
 	command->when = DDL_STAYS;
 	if (ddl_stays(parsetree))

@@ -5,7 +5,8 @@
  * before it runs, and so lies in the stream inside its transaction, at its place:
  * behind the rows that came before it, in front of those that follow, and it goes
  * away with a savepoint or transaction that is rolled back.  A command that commits
- * by itself (CREATE INDEX CONCURRENTLY) is written when it has succeeded.
+ * by itself (CREATE INDEX CONCURRENTLY) is written when it has succeeded; of an index
+ * the definition is written before (ddl_index.c).
  *
  * What is written is the command's text with all that gives it its meaning: role,
  * settings, the times that now() gives.  Two kinds are written as something else,
@@ -171,6 +172,7 @@ ddl_process_utility(PlannedStmt *stmt, const char *query, bool read_only_tree,
 	bool		whole = context != PROCESS_UTILITY_SUBCOMMAND && !creating_extension;
 	DdlCommand	command = {0};
 	DdlDetach	detach;
+	DdlIndex	index = {0};
 	bool		alters = IsA(stmt->utilityStmt, AlterTableStmt);
 	RoleCommand roles = {0};
 	bool		prepared = IsA(stmt->utilityStmt, TransactionStmt) &&
@@ -191,6 +193,9 @@ ddl_process_utility(PlannedStmt *stmt, const char *query, bool read_only_tree,
 		log_command(node, &command, 0);
 	else if (command.when == DDL_AFTER)
 		ddl_detach_before(stmt->utilityStmt, &detach);
+	if (node != NULL && whole && (command.when == DDL_AFTER || IsA(stmt->utilityStmt, ReindexStmt) ||
+								   IsA(stmt->utilityStmt, ClusterStmt)))
+		ddl_index_before(node, stmt->utilityStmt, &index);
 	if (command.when == DDL_NOT)
 		next(stmt, query, read_only_tree, context, params, env, dest, completion);
 	else
@@ -199,12 +204,16 @@ ddl_process_utility(PlannedStmt *stmt, const char *query, bool read_only_tree,
 		replica_identity_command((AlterTableStmt *) stmt->utilityStmt);
 	if (command.when == DDL_AFTER)
 	{
-		log_command(node, &command, RECORD_DDL_ALONE);
+		command.text = ddl_index_made(&index, command.text);
+		if (command.text != NULL)
+			log_command(node, &command, RECORD_DDL_ALONE);
 		ddl_detach_after(node, &detach);
 	}
 	else if (command.when == DDL_REFRESH)
 		level_send_view(node, RangeVarGetRelid(((RefreshMatViewStmt *) stmt->utilityStmt)->relation,
 											   NoLock, false));
+	if (index.invalid != NIL || index.clustered != NULL)
+		ddl_index_after(node, &index);
 	if (command.when != DDL_NOT)
 		replica_identity_check(node);
 	role_command_end(&roles);
@@ -218,4 +227,5 @@ ddl_install_hooks(void)
 {
 	prev_process_utility = ProcessUtility_hook;
 	ProcessUtility_hook = ddl_process_utility;
+	ddl_index_install_hooks();
 }

@@ -173,8 +173,10 @@ typedef struct RecordDdl
 #define RECORD_DDL_ROWS		0x02	/* the rows of the tables that it rewrites follow, whole */
 #define RECORD_DDL_ALONE	0x04	/* it commits by itself, and has done so on the source */
 #define RECORD_DDL_BY_BATON	0x08	/* REPLICA IDENTITY FULL that nobody has asked for */
+#define RECORD_DDL_INVALID	0x10	/* an index that has no contents yet, and may never get them */
 #define RECORD_DDL_ALL_FLAGS \
-	(RECORD_DDL_NO_DATA | RECORD_DDL_ROWS | RECORD_DDL_ALONE | RECORD_DDL_BY_BATON)
+	(RECORD_DDL_NO_DATA | RECORD_DDL_ROWS | RECORD_DDL_ALONE | RECORD_DDL_BY_BATON | \
+	 RECORD_DDL_INVALID)
 
 typedef struct RecordSetting
 {

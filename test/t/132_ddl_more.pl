@@ -72,6 +72,32 @@ travels('TRUNCATE of partitions with a foreign key', q{
 	insert into referred values (1), (150); insert into parts values (1), (150); truncate parts_1;
 	truncate referred, parts; insert into referred values (2); insert into parts values (2)});
 
+# Tests what is said of a table's indexes on the replica.
+sub indexes_are
+{
+	my ($table, $wanted, $name) = @_;
+	caught_up($n1, $n2);
+	my $query = "select string_agg(indexrelid::regclass || ' ' || indisvalid, ', ' order by 1) from pg_index where indrelid = '$table'::regclass";
+	is($n2->run($query), $wanted, "$name: on the replica");
+	return is($n1->run($query), $wanted, "$name: on the primary");
+}
+
+$n1->run('create table twins(a int, b int) partition by list (b); create table twins_1 partition of twins for values in (0); insert into twins values (1, 0), (1, 0)');
+ok(!$n1->try('create unique index concurrently on twins_1(a, b)')->{ok}, 'an index cannot be built');
+indexes_are('twins_1', 'twins_1_a_b_idx false', 'the invalid index');
+$n1->run('create unique index whole on only twins(a, b); alter index whole attach partition twins_1_a_b_idx');
+$n1->run('insert into twins values (2, 0)');
+$n1->run(q{delete from twins where ctid = '(0,1)'});
+$n1->run('reindex index concurrently twins_1_a_b_idx');
+indexes_are('twins_1', 'twins_1_a_b_idx true', 'REINDEX makes it valid');
+$n1->run('create index concurrently if not exists made_apart on twins_1(b); create index concurrently if not exists made_apart on twins_1(b)');
+travels('indexes that were invalid', 'alter index whole attach partition twins_1_a_b_idx; drop index concurrently made_apart');
+
+travels('the order of CLUSTER', q{
+	cluster lasting_too using lasting_too_pkey; create table heaps(a int primary key) partition by range (a);
+	create table heaps_1 partition of heaps for values from (0) to (10); create temp table own(a int primary key); cluster own using own_pkey});
+$n1->run('cluster heaps using heaps_pkey');
+
 travels('values without an input function', q{
 	create table trees as select relname, relpartbound from pg_class where relname like 'parts%' order by 1});
 
