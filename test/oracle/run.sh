@@ -47,6 +47,7 @@ log_temp_files = 128kB
 fsync = off
 max_connections = 60
 baton.failover_on_shutdown = off
+baton.apply_retry_interval = 500ms
 log_autovacuum_min_duration = 0"
 
 # ---- the pair ----
@@ -80,15 +81,25 @@ make_group() {
   database_settings 1 "$1"
 }
 
-apply_error() { sql 2 "$1" "select error from baton.stat_apply where error is not null" 2>/dev/null; }
+# Why apply has stopped, if it has not got on for some seconds: an index, for one, cannot be
+# built for a moment because of rows that are just dead.
+apply_error() {
+  local error i
+  error=$(apply_error_once "$1") || return 0
+  for ((i = 0; i < 8; i++)); do
+    [ -n "$error" ] && [ "$error" = "$(apply_error_once "$1")" ] || return 0
+    sleep 0.5
+  done
+  echo "$error"
+}
+apply_error_once() { sql 2 "$1" "select error from baton.stat_apply where error is not null" 2>/dev/null; }
 
 # Watches apply while a suite runs: ends the suite where it stops.  watch DATABASE PID
 watch() {
   local error
   while kill -0 "$2" 2>/dev/null; do
     error=$(apply_error "$1") || true
-    # the same twice: not one that goes by itself
-    if [ -n "$error" ] && sleep 1 && [ "$error" = "$(apply_error "$1")" ]; then
+    if [ -n "$error" ]; then
       kill "$2" 2>/dev/null || true
       return
     fi
