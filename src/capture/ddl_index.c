@@ -142,7 +142,9 @@ tell_all_clustered(NodeShared *node, RangeVar *name)
 	List	   *tables;
 	ListCell   *lc;
 
-	if (!OidIsValid(relid) || isTempNamespace(get_rel_namespace(relid)))
+	/* catalogs are each server's own */
+	if (relid < FirstNormalObjectId || isTempNamespace(get_rel_namespace(relid)) ||
+		get_rel_relkind(relid) == RELKIND_TOASTVALUE)
 		return;
 	tables = get_rel_relkind(relid) == RELKIND_PARTITIONED_TABLE ?
 		find_all_inheritors(relid, NoLock, NULL) : list_make1_oid(relid);
