@@ -2,7 +2,8 @@
  * they check for the REPLICATION attribute themselves, and PUBLIC keeps EXECUTE. */
 
 CREATE FUNCTION baton_rpc.copy_start(
-	OUT pos pg_lsn, OUT last_start pg_lsn, OUT last_term bigint, OUT term bigint, OUT node_id int)
+	OUT pos pg_lsn, OUT last_start pg_lsn, OUT last_term bigint, OUT term bigint, OUT node_id int,
+	OUT terms text)
 RETURNS record
 AS 'MODULE_PATHNAME', 'baton_rpc_copy_start' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION baton_rpc.copy_start() IS

@@ -106,9 +106,7 @@ copy_serve_coordinator(NodeShared *node, ControlData *control, bool *dirty)
 	if (request.kind == COPY_REQUEST_LOG)
 	{
 		control->known_flushed = request.log_base;
-		control->terms.n = 0;
-		stream_terms_end(&control->terms, request.log_base, request.base_last_start,
-						 request.base_last_term);
+		control->terms = request.terms;
 		control->own_lsn = 0;
 		control->applied_floor = request.log_base;
 		control->copy_source = 0;

@@ -60,6 +60,7 @@ typedef struct CopyContext
 	StreamPos	start;			/* P0 */
 	StreamPos	last_start;		/* frame before it */
 	uint64		last_term;
+	StreamTerms terms;			/* of what lies before P0 */
 	XLogRecPtr	copy_lsn;		/* L */
 	char		first_snapshot[64];
 	char		snapshot[64];	/* the one for pg_dump */

@@ -85,12 +85,14 @@ copy_log_start(CopyContext *ctx)
 	request.log_base = ctx->start;
 	request.base_last_start = ctx->last_start;
 	request.base_last_term = ctx->last_term;
+	request.terms = ctx->terms;
 	copy_request(node, &request);
 
 	LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);
 	node->tail = tail;
 	node->ship_ahead = 0;
 	node->apply_to = node->apply_told = tail.end;
+	node->tail.terms = ctx->terms;
 	node->source_lsn = 0;
 	node->log_error[0] = '\0';
 	node->log_ready = true;

@@ -37,6 +37,7 @@ typedef struct CopyRequest
 	StreamPos	log_base;		/* P0: the log begins, and apply begins, here */
 	StreamPos	base_last_start;
 	uint64		base_last_term;
+	StreamTerms terms;			/* of what lies before log_base; LOG only */
 
 	uint16		copy_source;	/* member the copy was taken from */
 	uint64		copy_term;

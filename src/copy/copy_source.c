@@ -56,16 +56,17 @@ copy_source_connect(CopyContext *ctx)
 
 /*
  * Ask where the stream begins for a copy whose snapshot is taken later: P0, the
- * frame before it, and the term.  See baton_rpc.copy_start().
+ * frame before it, the term, and the terms of what lies before P0.  See baton_rpc.copy_start().
  */
 void
 copy_source_start(CopyContext *ctx)
 {
 	CopyRows   *rows = copy_query(ctx->source, COPY_RPC_TIMEOUT,
-								  "SELECT pos, last_start, last_term, term, node_id "
+								  "SELECT pos, last_start, last_term, term, node_id, terms "
 								  "FROM baton_rpc.copy_start()");
 
-	if (rows->n_rows != 1)
+	if (rows->n_rows != 1 || rows->value[0][5] == NULL ||
+		!stream_terms_parse(rows->value[0][5], &ctx->terms))
 		ereport(ERROR,
 				(errcode(ERRCODE_PROTOCOL_VIOLATION),
 				 errmsg("the copy's source did not say where the stream begins")));
@@ -73,6 +74,7 @@ copy_source_start(CopyContext *ctx)
 	ctx->last_start = copy_parse_lsn(rows->value[0][1]);
 	ctx->last_term = (uint64) strtoll(rows->value[0][2], NULL, 10);
 	ctx->term = (uint64) strtoll(rows->value[0][3], NULL, 10);
+	stream_terms_end(&ctx->terms, ctx->start, ctx->last_start, ctx->last_term);
 	ctx->source_id = (uint16) atoi(rows->value[0][4]);
 }
 

@@ -17,6 +17,7 @@
 #include "funcapi.h"
 #include "replication/message.h"
 #include "ship/rpc.h"
+#include "utils/builtins.h"
 #include "utils/pg_lsn.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -118,15 +119,17 @@ wait_captured(NodeShared *node, XLogRecPtr lsn, long ms)
 
 /*
  * baton_rpc.copy_start(): where the stream begins for a copy that is taken from this
- * primary now: position, frame before it, term, and which member this is.
+ * primary now: position, frame before it, term, which member this is, and what is known
+ * of the terms of the log.
  */
 Datum
 baton_rpc_copy_start(PG_FUNCTION_ARGS)
 {
 	NodeShared *node = rpc_enter();
 	TupleDesc	desc = result_desc(fcinfo);
-	Datum		values[5];
-	bool		nulls[5] = {false};
+	Datum		values[6];
+	bool		nulls[6] = {false};
+	char		terms[STREAM_TERMS_TEXT_LEN];
 	uint64		term = led_term(node);
 	XLogRecPtr	marker;
 	StreamTail	tail;
@@ -168,6 +171,8 @@ baton_rpc_copy_start(PG_FUNCTION_ARGS)
 	values[2] = Int64GetDatum((int64) last_term);
 	values[3] = Int64GetDatum((int64) term);
 	values[4] = Int32GetDatum(node->self);
+	stream_terms_print(&tail.terms, terms);
+	values[5] = CStringGetTextDatum(terms);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }
 

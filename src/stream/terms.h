@@ -42,4 +42,12 @@ extern void stream_terms_end(StreamTerms *t, StreamPos pos, StreamPos last_start
  * end; 0: not known. */
 extern uint64 stream_terms_at(const StreamTerms *t, StreamPos pos);
 
+/* Room for stream_terms_print(). */
+#define STREAM_TERMS_TEXT_LEN	(STREAM_TERMS_MAX * 42 + 1)
+
+/* As text, for a node that joins: "term:start term:start ...", in decimal. */
+extern void stream_terms_print(const StreamTerms *t, char out[STREAM_TERMS_TEXT_LEN]);
+/* Returns false, with nothing known, for what is no such text. */
+extern bool stream_terms_parse(const char *text, StreamTerms *t);
+
 #endif							/* BATON_TERMS_H */

@@ -1022,6 +1022,21 @@ reopen_with(TestLog *log, StreamPos flushed, const StreamTerms *terms)
 						   &log->tail, &cut, NULL) == STREAM_OK;
 }
 
+static void
+check_terms_as_text(const StreamTerms *t)
+{
+	static const char *const bad[] = {"x", "1", "1:", "1:2 ", "1:2x", "1:2 1:3", "2:3 3:3", "2:3  3:4", "-", ":1"};
+	char		text[STREAM_TERMS_TEXT_LEN];
+	StreamTerms back;
+
+	stream_terms_print(t, text);
+	CHECK(stream_terms_parse(text, &back) && back.n == t->n &&
+		  memcmp(back.part, t->part, sizeof(t->part[0]) * t->n) == 0);
+	CHECK(stream_terms_parse("", &back) && back.n == 0);
+	for (int i = 0; i < lengthof(bad); i++)
+		CHECK(!stream_terms_parse(bad[i], &back) && back.n == 0);
+}
+
 /* What was noted of a log that is gone, or of another one, is never believed. */
 static void
 terms_of_places(void)
@@ -1037,6 +1052,7 @@ terms_of_places(void)
 	third = log->tail.end;
 	known = log->tail.terms;
 	CHECK(append(log, TERM + 5, 1, 100, NULL) == STREAM_OK);
+	check_terms_as_text(&log->tail.terms);
 	CHECK(stream_terms_at(&log->tail.terms, 0) == 0);
 	CHECK(stream_terms_at(&log->tail.terms, 1) == TERM);
 	CHECK(stream_terms_at(&log->tail.terms, second) == TERM);
@@ -1090,6 +1106,7 @@ more_terms_than_are_kept(void)
 	}
 	for (int i = 0; i < lengthof(ends); i++)
 		CHECK(stream_terms_at(&log->tail.terms, ends[i]) == (i < 5 ? 0 : TERM + i));
+	check_terms_as_text(&log->tail.terms);
 	log_free(log);
 }
 
