@@ -18,7 +18,7 @@
  *				  (collected.c)
  *				- the COMMIT of such a transaction: its frames are read once more and
  *				  its records applied, in a local transaction of its own
- *				- ABORT, TERM, FAILOVER
+ *				- ABORT, TERM, FAILOVER, a message that is no transaction's (message.c)
  *	 publish	after each local commit and at the end of each frame
  *
  * Exactly once: a local commit carries the position of the COMMIT as its
@@ -414,6 +414,12 @@ take_record(Applier *a, const Record *r)
 			break;
 		case RECORD_MEMBERSHIP:
 			take_membership(a, r);
+			break;
+		case RECORD_MESSAGE:
+			if (r->xid == 0)
+				applier_write_message(a, r);
+			else
+				collected_note(a, r);
 			break;
 		default:
 			collected_note(a, r);

@@ -26,6 +26,14 @@ typedef struct PartState
 	TransactionFrame frames[RECORD_HEADER_LEN + 4];
 } PartState;
 
+/* A message that is no transaction's: where it stands in the stream. */
+typedef struct MessageMark
+{
+	uint64		term;			/* of its frame */
+	StreamPos	frame;
+	uint64		number;			/* offset among the frame's records */
+} MessageMark;
+
 typedef struct Applier
 {
 	NodeShared *node;
@@ -57,6 +65,10 @@ typedef struct Applier
 	bool		mending;		/* they are, and `mark` says how far */
 	bool		mark_read;		/* baton.mending has been looked at */
 	TouchedMark mark;
+
+	/* messages that are no transaction's, see message.c */
+	bool		message_mark_read;
+	MessageMark message_mark;	/* the last one that was written */
 
 	/* errors */
 	StreamPos	trying;			/* COMMIT of the transaction being applied, 0: none */
@@ -119,6 +131,11 @@ extern bool applier_fill_is_due(Applier *a, uint64 term, const RecordCommit *com
 extern void applier_fill(Applier *a);
 /* The own reign begins: one that was forced in the middle of a mending ends that. */
 extern void applier_reign_begins(Applier *a);
+
+/* ---- message.c ---- */
+
+/* A message that is no transaction's, at the cursor: into WAL, in a local transaction. */
+extern void applier_write_message(Applier *a, const Record *r);
 
 /* ---- publish.c ---- */
 

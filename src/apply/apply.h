@@ -20,6 +20,7 @@
  *   large_object.c   large objects
  *   role.c           roles, and what else all databases of a server share
  *   role_row.c       ... the rows of two catalogs that are written as they are
+ *   message.c        messages
  */
 #ifndef BATON_APPLY_H
 #define BATON_APPLY_H
@@ -296,6 +297,11 @@ extern bool apply_leave_out(Node *command, const RecordDdl *ddl);
 
 /* Move a relation of this node's own away whose name the command is about to take. */
 extern void apply_make_room(Node *command);
+
+/* ---- message.c ---- */
+
+/* A message of a transaction: into the local one. */
+extern void apply_message(LocalTransaction *t, const Record *r);
 
 /* ---- truncate.c ---- */
 

@@ -20,7 +20,7 @@ collected_note(Applier *a, const Record *r)
 	OpenTransaction *txn;
 
 	if (r->xid == 0)
-		return;					/* a message that is no transaction's */
+		return;					/* a sequence that was not carried out in a run */
 	if (r->type == RECORD_BEGIN)
 		open_transactions_remove(a->open, r->xid);
 	txn = open_transactions_note(a->open, r->xid, frame);

@@ -216,6 +216,7 @@ local_apply(LocalTransaction *t, const Record *r)
 			t->rows++;
 			break;
 		case RECORD_MESSAGE:
+			apply_message(t, r);
 			break;
 		default:
 			ereport(ERROR,

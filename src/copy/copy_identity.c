@@ -11,10 +11,8 @@ CopyRows *
 copy_identity_read(CopyContext *ctx)
 {
 	return copy_query(ctx->keeper, COPY_RPC_TIMEOUT,
-					  "SELECT pg_catalog.format('%%I.%%I', n.nspname, c.relname) "
-					  "FROM baton.full_identity i JOIN pg_catalog.pg_class c ON c.oid = i.relation "
-					  "JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace "
-					  "WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_seclabel l WHERE l.objoid = c.oid "
+					  "SELECT i.name FROM baton_rpc.full_identity i "
+					  "WHERE NOT EXISTS (SELECT 1 FROM pg_catalog.pg_seclabel l WHERE l.objoid = i.relation "
 					  "  AND l.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass AND l.objsubid = 0 "
 					  "  AND l.provider = 'baton' AND l.label = 'none')");
 }

@@ -105,6 +105,7 @@ extern const char *record_type_name(int type);
 
 #define RECORD_MAX_ATTS		1664
 #define RECORD_NAME_LEN		64	/* NAMEDATALEN */
+#define RECORD_PREFIX_LEN	256	/* of messages */
 
 typedef struct RecordColumn
 {
@@ -281,7 +282,7 @@ typedef struct RecordFailover
 typedef struct RecordMessage
 {
 	uint64		lsn;
-	char		prefix[RECORD_NAME_LEN];
+	char		prefix[RECORD_PREFIX_LEN];
 	uint32		len;
 	const char *data;
 } RecordMessage;
