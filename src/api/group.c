@@ -10,6 +10,7 @@
 #include "access/xlog.h"
 #include "api/identity.h"
 #include "api/member_client.h"
+#include "api/unsupported.h"
 #include "commands/dbcommands.h"
 #include "copy/copy.h"
 #include "failover/gate.h"
@@ -185,6 +186,7 @@ baton_create_group(PG_FUNCTION_ARGS)
 	preflight_server();
 	preflight_conninfo(conninfo);
 	identity_ensure_all();
+	unsupported_warn();
 
 	control = new_control();
 	random_bytes(control->group_id, sizeof(control->group_id));

@@ -103,6 +103,10 @@ extern bool ddl_is_made_of_temporary(Node *parsetree);
  * for an index that LIKE copies on this node alone. */
 extern char *ddl_like_expanded(CreateStmt *stmt, char *text, int stmt_location);
 
+/* ddl_unsupported.c: what the command makes that replicas will not have, as a sentence,
+ * palloc'd; NULL for nothing */
+extern char *ddl_unsupported(Node *parsetree);
+
 /* ddl_volatile.c: would the rows that the command makes differ from node to node? */
 extern bool ddl_rows_differ(AlterTableStmt *stmt);
 

@@ -173,6 +173,7 @@ ddl_process_utility(PlannedStmt *stmt, const char *query, bool read_only_tree,
 	DdlCommand	command = {0};
 	DdlDetach	detach;
 	DdlIndex	index = {0};
+	char	   *stays = node != NULL && whole ? ddl_unsupported(stmt->utilityStmt) : NULL;
 	bool		alters = IsA(stmt->utilityStmt, AlterTableStmt);
 	RoleCommand roles = {0};
 	bool		prepared = IsA(stmt->utilityStmt, TransactionStmt) &&
@@ -219,6 +220,10 @@ ddl_process_utility(PlannedStmt *stmt, const char *query, bool read_only_tree,
 	role_command_end(&roles);
 	if (prepared)
 		roles_changed(node != NULL);
+	if (stays != NULL)
+		ereport(WARNING,
+				(errmsg("%s", stays),
+				 errhint("See baton.unsupported.")));
 }
 
 /* Called by _PG_init, before the gate's hooks: these then come first. */
