@@ -60,6 +60,7 @@ typedef struct FindPlan
 {
 	Oid			index;
 	bool		unique;			/* the key alone says which row it is */
+	bool		no_nulls;		/* the index cannot look for NULL */
 	int			n_keys;
 	AttrNumber	attribute[INDEX_MAX_KEYS];	/* local attribute of index column i + 1 */
 	Oid			collation[INDEX_MAX_KEYS];
@@ -140,6 +141,7 @@ typedef struct OpenRelation
 	/* lookups; scans stay open from row to row */
 	SnapshotData dirty;
 	Relation	index;
+	bool		by_index;		/* which of the scans is under way */
 	IndexScanDesc index_scan;
 	TableScanDesc table_scan;
 

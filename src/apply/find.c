@@ -4,8 +4,9 @@
  * The plan, made once per table: a unique index whose columns old rows give and
  * that has no NULLs says at once which row it is (the replica identity, or the
  * primary key).  Failing that, any btree index with leading columns that are
- * given narrows the search, and the candidates are compared; failing that too,
- * the whole table is read.  A reader that goes through the table keeps its
+ * given, or a hash index, narrows the search, and the candidates are compared; failing
+ * that too, or where a hash index would have to look for NULL, the whole table is read.
+ * A reader that goes through the table keeps its
  * place from row to row and starts again from the beginning only if it does
  * not find what it looks for, so that deleting all rows reads the table twice
  * and not once per row.
@@ -21,6 +22,7 @@
  */
 #include "apply/apply.h"
 
+#include "access/hash.h"
 #include "access/relscan.h"
 #include "access/stratnum.h"
 #include "catalog/pg_am.h"
@@ -80,7 +82,15 @@ index_worth(Relation rel, Relation index, int usable)
 	if (index_identifies(rel, index, usable))
 		return 10000 + (RelationGetRelid(index) == RelationGetReplicaIndex(rel) ? 2 : 0) +
 			(index->rd_index->indisprimary ? 1 : 0);
-	return (index->rd_index->indisunique && usable == index->rd_index->indnkeyatts ? 1000 : 0) + usable;
+	if (index->rd_rel->relam == HASH_AM_OID)
+		return 1;
+	return (index->rd_index->indisunique && usable == index->rd_index->indnkeyatts ? 1000 : 0) + 1 + usable;
+}
+
+static StrategyNumber
+equal_strategy(Oid access_method)
+{
+	return access_method == HASH_AM_OID ? HTEqualStrategyNumber : BTEqualStrategyNumber;
 }
 
 static void
@@ -88,16 +98,18 @@ use_index(FindPlan *plan, Relation rel, Relation index, int usable, MemoryContex
 {
 	plan->index = RelationGetRelid(index);
 	plan->unique = index_identifies(rel, index, usable);
+	plan->no_nulls = index->rd_rel->relam == HASH_AM_OID;
 	plan->n_keys = usable;
 	for (int i = 0; i < usable; i++)
 	{
 		Oid			family = index->rd_opfamily[i];
 		Oid			type = index->rd_opcintype[i];
-		Oid			operator = get_opfamily_member(family, type, type, BTEqualStrategyNumber);
+		StrategyNumber strategy = equal_strategy(index->rd_rel->relam);
+		Oid			operator = get_opfamily_member(family, type, type, strategy);
 
 		if (!OidIsValid(operator))
 			elog(ERROR, "missing operator %d(%u,%u) in opfamily %u",
-				 BTEqualStrategyNumber, type, type, family);
+				 strategy, type, type, family);
 		plan->attribute[i] = index->rd_index->indkey.values[i];
 		plan->collation[i] = index->rd_indcollation[i];
 		fmgr_info_cxt(get_opcode(operator), &plan->equal[i], cxt);
@@ -118,7 +130,7 @@ find_make_plan(FindPlan *plan, Relation rel, const bool *given, MemoryContext cx
 		Form_pg_index form = index->rd_index;
 		int			usable = 0;
 
-		if (index->rd_rel->relam == BTREE_AM_OID && form->indisvalid &&
+		if ((index->rd_rel->relam == BTREE_AM_OID || index->rd_rel->relam == HASH_AM_OID) && form->indisvalid &&
 			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL))
 			usable = usable_columns(index, given);
 		if (index_worth(rel, index, usable) > best)
@@ -170,6 +182,19 @@ compare_row(OpenRelation *o, TupleTableSlot *slot)
 
 /* ---- scanning ---- */
 
+static bool
+uses_index(OpenRelation *o)
+{
+	FindPlan   *plan = &o->map->find;
+
+	if (!OidIsValid(plan->index))
+		return false;
+	for (int i = 0; plan->no_nulls && i < plan->n_keys; i++)
+		if (o->key_nulls[plan->attribute[i] - 1])
+			return false;
+	return true;
+}
+
 static void
 start_index_scan(OpenRelation *o)
 {
@@ -184,7 +209,8 @@ start_index_scan(OpenRelation *o)
 		ScanKeyEntryInitializeWithInfo(&keys[i],
 									   o->key_nulls[att] ? SK_ISNULL | SK_SEARCHNULL : 0,
 									   i + 1,
-									   o->key_nulls[att] ? InvalidStrategy : BTEqualStrategyNumber,
+									   o->key_nulls[att] ? InvalidStrategy :
+									   plan->no_nulls ? HTEqualStrategyNumber : BTEqualStrategyNumber,
 									   InvalidOid, plan->collation[i], &plan->equal[i],
 									   o->key_values[att]);
 	}
@@ -222,7 +248,7 @@ next_candidate(OpenRelation *o)
 	MemoryContext old = MemoryContextSwitchTo(o->estate->es_query_cxt);
 	bool		found;
 
-	if (o->index_scan)
+	if (o->by_index)
 		found = index_getnext_slot(o->index_scan, ForwardScanDirection, o->found);
 	else
 		found = table_scan_getnextslot(o->table_scan, ForwardScanDirection, o->found);
@@ -283,19 +309,20 @@ find_dirty(OpenRelation *o)
 {
 	bool		from_start = o->table_scan == NULL;
 
+	o->by_index = uses_index(o);
 	for (;;)
 	{
 		ScanResult	result;
 
 		CHECK_FOR_INTERRUPTS();
-		if (OidIsValid(o->map->find.index))
+		if (o->by_index)
 			start_index_scan(o);
 		else
 			start_table_scan(o, from_start);
 		result = scan(o);
 		if (result == SCAN_FOUND)
 			return true;
-		if (result == SCAN_NOTHING && (from_start || o->index_scan))
+		if (result == SCAN_NOTHING && (from_start || o->by_index))
 			return false;
 		from_start = true;
 	}
@@ -312,7 +339,7 @@ find_under_snapshot(OpenRelation *o)
 
 	find_close(o);
 	PushActiveSnapshot(GetLatestSnapshot());
-	if (OidIsValid(o->map->find.index))
+	if (o->by_index)
 	{
 		start_index_scan(o);
 		o->index_scan->xs_snapshot = GetActiveSnapshot();

@@ -117,11 +117,11 @@ SQL
 }
 caught_up($n1, $n2);
 same_data($n1, $n2, 'rows of any type, doubled ones and nulls too, under indexes of any kind');
-my ($used, $expected) = ('', 'btree_n unique_deferred_c unique_nulls_i');
+my ($used, $expected) = ('', 'btree_n hash_i unique_deferred_c unique_nulls_i');
 eventually(sub {
 	$n1->run('insert into plain(i) values (0)');    # counters are told at the end of a transaction, now and then
 	$used = $n2->run(q(select string_agg(indexrelname, ' ' order by indexrelname) from pg_stat_user_indexes
-		where idx_scan > 0 and relname in ('btree', 'expression', 'partial', 'gist', 'unique_nulls', 'unique_deferred')));
+		where idx_scan > 0 and relname in ('btree', 'expression', 'partial', 'gist', 'hash', 'unique_nulls', 'unique_deferred')));
 	$used eq $expected;
 }, 20);
 is($used, $expected, 'only indexes that hold every row help');
