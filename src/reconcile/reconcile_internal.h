@@ -29,6 +29,8 @@ typedef struct DivergedTxn
 	SpoolPlace	end;			/* behind its COMMIT */
 	List	   *aborted;		/* subtransactions rolled back */
 	uint32		rows;			/* changes that were saved */
+	bool		roles;			/* it has ROLE records ... */
+	bool		more_than_roles;	/* ... and others */
 } DivergedTxn;
 
 typedef struct Reconcile

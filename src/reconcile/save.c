@@ -5,6 +5,8 @@
  * All in one transaction, on disk when it ends.  Rows of baton.rolled_back carry
  * the attempt's number, and those of this number or a later one, left by an
  * attempt that never got as far as the control file, are replaced.
+ *
+ * What a transaction says of roles, which are the whole server's, is not undone.
  */
 #include "reconcile/reconcile_internal.h"
 
@@ -104,6 +106,9 @@ save_record(Reconcile *rec, DivergedTxn *txn, const Record *r)
 			break;
 		case RECORD_MESSAGE:
 			break;
+		case RECORD_ROLE:
+			/* the new primary tells what each role is; see is_about_roles() */
+			return;
 		default:
 			ereport(ERROR,
 					(errcode(ERRCODE_BATON_NEEDS_COPY),
@@ -111,6 +116,46 @@ save_record(Reconcile *rec, DivergedTxn *txn, const Record *r)
 	}
 	txn->rows++;
 	t->written = true;
+}
+
+/* ---- roles ---- */
+
+static void
+look_for_changes(Reconcile *rec, DivergedTxn *txn, const Record *r)
+{
+	if (r->type == RECORD_ROLE)
+		txn->roles = true;
+	else
+		txn->more_than_roles = true;
+}
+
+/*
+ * Does a transaction say of roles what they are, and nothing else?  A primary does so
+ * by itself at the beginning of its reign, and whenever a replica connects.  There is
+ * nothing to be mended then: the new primary tells the same of its own.  A role that
+ * was made here alone stays.
+ */
+static bool
+is_about_roles(Reconcile *rec, DivergedTxn *txn)
+{
+	reconcile_read_diverged(rec, txn, look_for_changes);
+	if (!txn->roles || txn->more_than_roles)
+		return false;
+	ereport(LOG,
+			(errmsg("transaction %u of database \"%s\", which the group does not have, has told what roles are",
+					txn->xid, rec->node->dbname),
+			 errdetail("The primary tells what they are there; roles that were made here alone stay.")));
+	return true;
+}
+
+static void
+leave_out_roles(Reconcile *rec)
+{
+	ListCell   *lc;
+
+	foreach(lc, rec->txns)
+		if (is_about_roles(rec, lfirst(lc)))
+			rec->txns = foreach_delete_current(rec->txns, lc);
 }
 
 static void
@@ -143,6 +188,7 @@ reconcile_save(Reconcile *rec)
 
 	reconcile_phase(rec, "looking for commits that the group does not have");
 	reconcile_find_diverged(rec);
+	leave_out_roles(rec);
 	request.txns = list_length(rec->txns);
 	request.base = rec->cut;
 	request.wal_end = rec->wal_end;
