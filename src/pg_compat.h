@@ -166,6 +166,13 @@ typedef struct BatonFile
 	XLogRecGetBlockTag(record, id, &(file)->node, NULL, block)
 #endif
 
+/* The constraint that ALTER CONSTRAINT names. */
+#if PG_VERSION_NUM >= 180000
+#define baton_altered_constraint(def)	(((ATAlterConstraint *) (def))->conname)
+#else
+#define baton_altered_constraint(def)	(((Constraint *) (def))->conname)
+#endif
+
 /* Does the user own the relation, or may act as if? */
 #if PG_VERSION_NUM >= 160000
 #define baton_owns_relation(relid, user)	object_ownercheck(RelationRelationId, relid, user)

@@ -104,7 +104,7 @@ subcommand_is_left_out(List *names, const RangeVar *table, AlterTableCmd *cmd)
 		case AT_DetachPartition:
 			return is_left_out(names, ((PartitionCmd *) cmd->def)->name);
 		case AT_AlterConstraint:
-			return constraint_is_absent(table, ((Constraint *) cmd->def)->conname);
+			return constraint_is_absent(table, baton_altered_constraint(cmd->def));
 		case AT_ValidateConstraint:
 		case AT_DropConstraint:
 			return constraint_is_absent(table, cmd->name);

@@ -149,7 +149,7 @@ alter_table(StringInfo names, AlterTableStmt *stmt)
 				add_if_left_out(names, ((PartitionCmd *) cmd->def)->name);
 				break;
 			case AT_AlterConstraint:
-				add_existing_key(names, relid, ((Constraint *) cmd->def)->conname);
+				add_existing_key(names, relid, baton_altered_constraint(cmd->def));
 				break;
 			case AT_ValidateConstraint:
 			case AT_DropConstraint:
