@@ -6,6 +6,10 @@
  * where both nodes are databases of one server.  What is written here is not passed
  * on to nodes of other groups in this server.
  *
+ * Several databases of this server may be nodes of the group.  Then one of them brings
+ * the roles, the primary itself if it is among them: another that is behind would bring
+ * back what has been renamed or dropped meanwhile.
+ *
  * Rights.  The source's server has decided who may change what there; here the rows
  * are written as a superuser.  So that nobody becomes more than he is on the source:
  *
@@ -81,6 +85,35 @@ refused(LocalTransaction *t, Oid role, const RecordRole *r)
 	apply_role_note(t, "role \"%s\" is a superuser here and not where the change comes from: it is left as it is",
 					r->name);
 	return true;
+}
+
+/* Does the row belong to the server, and not to this database? */
+static bool
+is_of_server(const RecordRole *r)
+{
+	return role_item_is_shared(r) && (r->item != ROLE_SETTINGS || (r->flags & RECORD_ROLE_HERE) == 0);
+}
+
+/* Does another node of this group and server, which goes before this one, bring roles? */
+static bool
+another_brings_roles(void)
+{
+	NodeShared *self = node_mine();
+	bool		another = false;
+
+	for (int i = 0; self != NULL && i < baton_shared->max_nodes && !another; i++)
+	{
+		NodeShared *node = &baton_shared->nodes[i];
+
+		if (node == self || !OidIsValid(node->dboid))
+			continue;
+		LWLockAcquire(&node->state_lock, LW_SHARED);
+		another = memcmp(node->group_id, self->group_id, sizeof(node->group_id)) == 0 &&
+			(node->state == NODE_PRIMARY ||
+			 (node->state == NODE_REPLICA && node->dboid < self->dboid));
+		LWLockRelease(&node->state_lock);
+	}
+	return another;
 }
 
 static RoleSpec *
@@ -312,6 +345,8 @@ apply_role(LocalTransaction *t, const Record *record)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED), errmsg("%s", err.message)));
 	if (!baton_replicate_roles && role_item_is_shared(&r))
+		return;
+	if (is_of_server(&r) && another_brings_roles())
 		return;
 	apply_flush_inserts(t, NULL);
 	local_become_self(t);
