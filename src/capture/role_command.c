@@ -105,6 +105,14 @@ role_command_stays(Node *parsetree)
 	return false;
 }
 
+/* Commands that travel as text, and in whatever database they are given may change who
+ * owns this one, or may use it. */
+static bool
+changes_database(Node *parsetree)
+{
+	return parsetree != NULL && (IsA(parsetree, DropOwnedStmt) || IsA(parsetree, ReassignOwnedStmt));
+}
+
 /* ---- which roles ---- */
 
 static List *
@@ -257,11 +265,9 @@ role_command_begin(RoleCommand *command, Node *parsetree, NodeShared *node)
 	ListCell   *lc;
 
 	command->known = role_command_is(parsetree);
-	if (!command->known)
-		return;
 	command->parsetree = parsetree;
 	command->node = node;
-	if (node == NULL)
+	if (!command->known || node == NULL)
 		return;
 	roles_log_needed(node);
 	roles_lock_shared();
@@ -382,10 +388,10 @@ role_command_end(RoleCommand *command)
 {
 	ListCell   *lc;
 
-	if (!command->known)
+	if (!command->known && !changes_database(command->parsetree))
 		return;
 	roles_touched(command->node != NULL);
-	if (command->node == NULL)
+	if (!command->known || command->node == NULL)
 		return;
 	CommandCounterIncrement();
 	foreach(lc, roles_behind(command))

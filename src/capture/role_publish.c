@@ -10,8 +10,9 @@
  * Rows are known by OIDs, so that a new name is told as that.  What is gone is told
  * first: a role that was dropped and made anew loses what it had.
  *
- * After a crash of the server nothing is known of rows that went in the last moment
- * before it, and replicas keep them; a row that is there is told all the same.
+ * What is gone is known from what was there at the look before.  A row that another
+ * database takes away before any look has found it, or in the last moment before a crash
+ * of the server, stays on the replicas.
  */
 #include "capture/roles.h"
 
@@ -23,8 +24,10 @@
 #include "utils/hsearch.h"
 #include "utils/snapmgr.h"
 
-/* Between two attempts while somebody holds a row. */
+/* Between two looks, if something could not be told ... */
 #define RETRY_MS	200
+/* ... and in any case, as a multiple of what the last one took. */
+#define PAUSE_FACTOR	10
 
 typedef struct RowContent
 {
@@ -53,7 +56,8 @@ struct RolePublisher
 	bool		shared;			/* baton.replicate_roles was on */
 	uint32		logged;			/* node->roles_logged at the last look */
 	uint64		turn;
-	uint64		retry_at;		/* boot_ms(): something could not be told, 0 no */
+	bool		retry;			/* something could not be told */
+	uint64		pause_until;	/* boot_ms() */
 	bool		complete;		/* this turn: all could be told, ... */
 	bool		gone_told;		/* ... and what is gone */
 };
@@ -74,7 +78,8 @@ role_publisher_forget(RolePublisher *p)
 	if (p->rows != NULL)
 		hash_destroy(p->rows);
 	p->rows = NULL;
-	p->retry_at = 0;
+	p->retry = false;
+	p->pause_until = 0;
 	/* sessions bring what they need until all is told */
 	pg_atomic_write_u32(&p->node->roles_told, pg_atomic_read_u32(&p->node->roles_changed) - 1);
 }
@@ -368,28 +373,29 @@ look_safely(RolePublisher *p, bool logged, uint32 changed)
 	MemoryContextSwitchTo(context);
 }
 
-bool
-roles_publish(RolePublisher *p)
+void
+roles_publish(RolePublisher *p, bool urgent)
 {
 	NodeShared *node = p->node;
+	uint64		start = boot_ms();
 	uint32		all = pg_atomic_read_u32(&node->sequences_all);
 	uint32		changed = pg_atomic_read_u32(&node->roles_changed);
 	uint32		logged = pg_atomic_read_u32(&node->roles_logged);
-	bool		news = pg_atomic_read_u32(&node->roles_told) != changed;
+	bool		news = p->retry || pg_atomic_read_u32(&node->roles_told) != changed;
 	bool		anew = p->rows == NULL || p->all_told != all || p->shared != baton_replicate_roles;
 
-	if (p->retry_at != 0 ? boot_ms() < p->retry_at : !anew && !news && p->logged == logged)
-		return p->retry_at == 0;
+	if ((!anew && !news && p->logged == logged) || (!urgent && start < p->pause_until))
+		return;
 	if (p->rows == NULL)
 		begin_anew(p);
 	else if (anew)
 		doubt_all(p);
-	look_safely(p, !anew && !news && p->retry_at == 0, changed);
+	look_safely(p, !anew && !news, changed);
 	p->all_told = all;
 	p->logged = logged;
 	p->shared = baton_replicate_roles;
-	p->retry_at = p->complete ? 0 : boot_ms() + RETRY_MS;
+	p->retry = !p->complete;
+	p->pause_until = boot_ms() + (boot_ms() - start) * PAUSE_FACTOR + (p->retry ? RETRY_MS : 0);
 	if (p->complete)
 		pg_atomic_write_u32(&node->roles_told, changed);
-	return p->complete;
 }

@@ -57,7 +57,7 @@ extern char *role_comment(Oid class_id, Oid object_id);
 
 typedef struct RoleCommand
 {
-	bool		known;			/* it changes such rows */
+	bool		known;			/* it is about such rows */
 	NodeShared *node;			/* whose stream gets them, or NULL */
 	Node	   *parsetree;
 	List	   *before;			/* of RoleBefore */
@@ -101,9 +101,10 @@ extern RolePublisher *role_publisher_create(NodeShared *node, MemoryContext cxt)
 extern void role_publisher_forget(RolePublisher *p);
 /*
  * Bring into the stream what was changed in other databases of the server; cheap if
- * nothing was.  False, with the error logged, if that did not succeed for all of it;
- * the next call, not before a while, does the rest.
+ * nothing was.  What cannot be told yet, since somebody is changing it or an error has
+ * come (which is logged), is told by a later call.  Unless it is urgent, a call soon
+ * behind another one does nothing.
  */
-extern bool roles_publish(RolePublisher *p);
+extern void roles_publish(RolePublisher *p, bool urgent);
 
 #endif							/* BATON_ROLES_H */

@@ -282,7 +282,7 @@ begin_flush(Coordinator *c)
 	NodeShared *node = c->node;
 
 	/* a row that a session of another database holds is not waited for */
-	(void) roles_publish(c->roles);
+	roles_publish(c->roles, true);
 	if (!sequences_publish(c->sequences))
 		return false;
 

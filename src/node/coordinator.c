@@ -217,8 +217,7 @@ take_sequence_requests(Coordinator *c)
 	if (!coordinator_tells_sequences(c))
 		return;
 	/* ahead of the answer, so that a position covers them */
-	if (sequences_wanted(c->node) || roles_pending(c->node))
-		(void) roles_publish(c->roles);
+	roles_publish(c->roles, sequences_wanted(c->node));
 	if (sequences_wanted(c->node))
 		(void) sequences_publish(c->sequences);
 }

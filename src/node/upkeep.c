@@ -160,7 +160,7 @@ coordinator_upkeep(Coordinator *c)
 	coordinator_drop_old_origins(c);
 	if (coordinator_tells_sequences(c))
 	{
-		(void) roles_publish(c->roles);
+		roles_publish(c->roles, false);
 		(void) sequences_publish(c->sequences);
 	}
 	if (++c->upkeep_turn % SLOT_CHECK_TURNS == 0)

@@ -146,6 +146,8 @@ is(logs_in('enters', 'clear-enters') + logs_in('prepared_one', 'clear-prepared')
 # ---- other databases ----
 
 $n1->safe_psql('postgres', 'create database other');
+$n1->run('create role owns_far; grant temporary on database app to owns_far; alter database app owner to owns_far');
+travels('given up in another database', q{drop owned by owns_far; reassign owned by owns_far to owner_of_db}, 'postgres');
 travels('in another database', q{
 	create role elsewhere login password 'clear-elsewhere'; grant r1 to elsewhere; alter role elsewhere set work_mem = '2MB'; comment on role elsewhere is 'far';
 	create role elsewhere2; create role elsewhere3; grant elsewhere2 to elsewhere3; alter role u1 createdb; grant connect on database app to elsewhere;
