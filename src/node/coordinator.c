@@ -207,9 +207,8 @@ take_cut_request(Coordinator *c)
 }
 
 /*
- * position() waits for the exact states of sequences, other databases' sessions have
- * changed roles.  A failover that is about to
- * write the last record of the reign tells them itself.
+ * position() waits for the exact states of sequences; sessions have changed roles.  A
+ * failover that is about to write the last record of the reign tells them itself.
  */
 static void
 take_sequence_requests(Coordinator *c)
