@@ -161,7 +161,7 @@ link_state(const Link *link)
 
 /* Has the peer's own part of PeerShared changed so that a role may hang on it? */
 static bool
-link_publish_told(const WatchLink *w, PeerShared *peer)
+link_publish_told(NodeShared *node, const WatchLink *w, PeerShared *peer)
 {
 	NodeState	state;
 	bool		news = false;
@@ -170,6 +170,9 @@ link_publish_told(const WatchLink *w, PeerShared *peer)
 		return false;
 	if (node_state_parse(w->state, &state) && state != peer->state)
 	{
+		/* a copy has made only those roles that were missing: they are all told again */
+		if (state == NODE_REPLICA)
+			pg_atomic_fetch_add_u32(&node->sequences_all, 1);
 		peer->state = state;
 		news = true;
 	}
@@ -221,7 +224,7 @@ link_publish(Link *link)
 		peer->flush_waits_since = lag_since(&link->ship->lag, link->flushed);
 		peer->apply_waits_since = lag_since(&link->ship->lag, link->applied);
 		strlcpy(peer->error, error, sizeof(peer->error));
-		news |= link_publish_told(&link->watch, peer);
+		news |= link_publish_told(node, &link->watch, peer);
 	}
 	LWLockRelease(&node->peer_lock);
 
