@@ -79,8 +79,10 @@ while (my ($what, $sql) = splice @cases, 0, 2)
 my $much = "insert into much select g, repeat('x', 1900) from generate_series(1, 3000) g";
 my $session = $n1->session;
 $session->query_safe("begin; $much; savepoint a; alter sequence kept restart with 1; select nextval('kept'); create sequence ever; select nextval('ever'); $much");
+# it is flushed for position(), and what is in progress may be held back for a moment
 $n1->run('select baton.position()');
-like($n1->run(q(select string_agg(detail, ' ') from baton.stream_records() where type = 'SEQUENCE')), qr/public\.ever/, 'a state of a transaction in progress is in the stream');
+ok(eventually(sub { $n1->run(q(select count(*) from baton.stream_records() where type = 'SEQUENCE' and detail ~ 'public\.ever')) > 0 }),
+	'a state of a transaction in progress is in the stream');
 $session->query_safe("rollback to a; savepoint b; alter sequence cached restart with 3000; select nextval('cached'); release b; create sequence ever start 9; select nextval('ever'); $much; commit");
 $session->quit;
 $n1->run('truncate much');
