@@ -78,8 +78,9 @@ roles_log(NodeShared *node, const RoleState *state)
 
 /* ---- locks ---- */
 
-bool
-roles_lock_row(Relation catalog, HeapTuple row)
+/* *going: it could not be locked, for it is being deleted, or was. */
+static bool
+lock_row(Relation catalog, HeapTuple row, bool *going)
 {
 	HeapTupleData tuple = {0};
 	TM_FailureData failure;
@@ -89,8 +90,21 @@ roles_lock_row(Relation catalog, HeapTuple row)
 	tuple.t_self = row->t_self;
 	result = heap_lock_tuple(catalog, &tuple, GetCurrentCommandId(true), LockTupleShare,
 							 LockWaitSkip, false, &buffer, &failure);
-	ReleaseBuffer(buffer);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	/* what a row is changed into stands elsewhere */
+	*going = result == TM_Deleted ||
+		(result == TM_WouldBlock && !HEAP_XMAX_IS_LOCKED_ONLY(tuple.t_data->t_infomask) &&
+		 ItemPointerEquals(&tuple.t_data->t_ctid, &tuple.t_self));
+	UnlockReleaseBuffer(buffer);
 	return result == TM_Ok || result == TM_SelfModified;
+}
+
+bool
+roles_lock_row(Relation catalog, HeapTuple row)
+{
+	bool		going;
+
+	return lock_row(catalog, row, &going);
 }
 
 /* An object that there is none of stands for the roles as this database sees them. */
@@ -126,18 +140,20 @@ roles_pending(NodeShared *node)
 
 /*
  * A row that somebody is changing may have a newer state in the stream when this one
- * comes: then only what is not there at all is made of it.
+ * comes: then only what is not there at all is made of it.  If it may be gone by then,
+ * this one must not bring it back.
  */
 static void
 log_needed(RoleState *state, Relation catalog, HeapTuple row, void *arg)
 {
 	NodeShared *node = arg;
+	bool		going;
 
 	if (state->record.item != ROLE_ATTRIBUTES && state->record.item != ROLE_MEMBER)
 		return;
-	if (!roles_lock_row(catalog, row))
+	if (!lock_row(catalog, row, &going))
 	{
-		if (state->record.item != ROLE_ATTRIBUTES)
+		if (going || state->record.item != ROLE_ATTRIBUTES)
 			return;
 		state->record.flags |= RECORD_ROLE_IF_MISSING;
 	}

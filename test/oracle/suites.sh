@@ -21,10 +21,14 @@ database_of() { if [ "$1" = core ]; then echo regression; else echo contrib_regr
 # Does the installed server have it?
 is_installed() { [ -n "$(find "$("$PG_CONFIG" --sharedir)/extension" -name "$1.control")" ]; }
 
-# The suite's own dependence on search_path, which apply does not have, for rows
-# of a table are written with its owner's rights and no search_path.
+# Two limits that README.md names would end the suite: a function of an index that needs
+# the writer's search_path, and privileges in a column that name a role which a test
+# beside has dropped before the row commits.
 adapt_core() {
-  sed -i "s/SELECT \$1 FROM do_analyze()/SELECT \$1 FROM public.do_analyze()/" "$W/suites/core/sql/vacuum.sql" "$W/suites/core/expected/"vacuum*.out
+  local dir=$W/suites/core
+  sed -i "s/AS SELECT \* FROM pg_class WHERE relkind = 'r'/AS SELECT * FROM pg_class WHERE relkind = 'r' AND relacl IS NULL/" \
+    "$dir/sql/create_table.sql" "$dir/expected/create_table.out"
+  sed -i "s/SELECT \$1 FROM do_analyze()/SELECT \$1 FROM public.do_analyze()/" "$dir/sql/vacuum.sql" "$dir/expected/"vacuum*.out
 }
 
 # The suites to run, copied to where the server's user reads and writes, and the
