@@ -54,16 +54,16 @@ nested_process_utility(PlannedStmt *stmt, const char *query, bool read_only_tree
 }
 
 static void
-nested_executor_run(QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once)
+nested_executor_run(BATON_EXECUTOR_RUN_PARAMETERS)
 {
 	if (passing_over && !creating_extension &&
 		(query->operation != CMD_SELECT || query->plannedstmt->hasModifyingCTE) &&
 		gate_plan_writes(query->plannedstmt))
 		return;
 	if (prev_executor_run)
-		prev_executor_run(query, direction, count, execute_once);
+		prev_executor_run(BATON_EXECUTOR_RUN_ARGUMENTS);
 	else
-		standard_ExecutorRun(query, direction, count, execute_once);
+		standard_ExecutorRun(BATON_EXECUTOR_RUN_ARGUMENTS);
 }
 
 void
