@@ -17,18 +17,19 @@
 #include "access/table.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 /* baton.full_identity, or NULL in a database without the extension. */
 static Relation
-open_marks(void)
+open_marks(LOCKMODE lock)
 {
 	Oid			schema = get_namespace_oid("baton", true);
 	Oid			relid = OidIsValid(schema) ? get_relname_relid("full_identity", schema) : InvalidOid;
 
-	return OidIsValid(relid) ? table_open(relid, RowExclusiveLock) : NULL;
+	return OidIsValid(relid) ? table_open(relid, lock) : NULL;
 }
 
 /* The row of a table; true: it was there.  remove: it is deleted. */
@@ -54,7 +55,7 @@ find_mark(Relation marks, Oid relid, bool remove)
 void
 identity_mark(Oid relid)
 {
-	Relation	marks = open_marks();
+	Relation	marks = open_marks(RowExclusiveLock);
 	Datum		value = ObjectIdGetDatum(relid);
 	bool		null = false;
 
@@ -65,21 +66,30 @@ identity_mark(Oid relid)
 	table_close(marks, NoLock);
 }
 
+/*
+ * Tables are dropped in a closed database too, temporary ones and those that CLUSTER
+ * needs for a while; the gate lets that pass as long as nothing locks rows to change
+ * them, so this is done only where there is a row.
+ */
 void
 identity_unmark(Oid relid)
 {
-	Relation	marks = open_marks();
+	Relation	marks = open_marks(AccessShareLock);
 
 	if (marks == NULL)
 		return;
-	(void) find_mark(marks, relid, true);
+	if (find_mark(marks, relid, false))
+	{
+		LockRelationOid(RelationGetRelid(marks), RowExclusiveLock);
+		(void) find_mark(marks, relid, true);
+	}
 	table_close(marks, NoLock);
 }
 
 bool
 identity_is_marked(Oid relid)
 {
-	Relation	marks = open_marks();
+	Relation	marks = open_marks(AccessShareLock);
 	bool		marked;
 
 	if (marks == NULL)
