@@ -125,6 +125,7 @@ run_tap() {
   as_pg mkdir -p "$dir"
   # notes (on stdout) are in the test's own log; what went wrong comes on stderr
   as_pg_limited env PATH="$PGBIN:$PATH" PG_REGRESS="$PGXS_DIR/test/regress/pg_regress" TESTDIR="$dir" \
+    TESTLOGDIR="$dir/tmp_check/log" TESTDATADIR="$dir/tmp_check" \
     PG_CONFIG="$PG_CONFIG" BATON_WRITER="$W/writer" PG_TEST_PORT_DIR="$W/ports" \
     perl -I"$W/src/test/perl" -I"$PGXS_DIR/test/perl" "$W/src/test/t/$1.pl" | sed -u '/^ *#/d' || status=$?
   if [ $status != 0 ]; then
