@@ -18,7 +18,7 @@ use warnings;
 use Cwd qw(getcwd);
 use File::Temp qw(tempdir);
 
-my $runs = $ENV{SIM_RUNS} || 40000;
+my $runs = $ENV{SIM_RUNS} || 100000;
 my $jobs = $ENV{SIM_JOBS} || 2;
 my $cc = $ENV{CC} || 'cc';
 
