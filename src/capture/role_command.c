@@ -18,6 +18,7 @@
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -258,6 +259,34 @@ note_before(RoleState *state, Relation catalog, HeapTuple row, void *arg)
 	MemoryContextSwitchTo(old);
 }
 
+/*
+ * A name is about to change or go, whether this database has a node or not.
+ *
+ * Commands in the stream name roles, so a transaction whose commands name one must come
+ * before the new name.  What a command makes depend on a role it locks until its
+ * transaction ends, and DROP ROLE waits for that: a new name is made to.
+ */
+static void
+lock_name(Node *parsetree)
+{
+	bool		renames = IsA(parsetree, RenameStmt) && ((RenameStmt *) parsetree)->renameType == OBJECT_ROLE;
+	Oid			role;
+
+	/* who has no right to it gets an error from the command, and must not hold up others */
+	if ((!renames && !IsA(parsetree, DropRoleStmt)) || !has_createrole_privilege(GetUserId()))
+		return;
+	roles_lock_rename();
+	if (!renames)
+		return;
+	/* another role may get the name while the lock is waited for */
+	do
+	{
+		role = get_role_oid(((RenameStmt *) parsetree)->subname, true);
+		if (OidIsValid(role))
+			LockSharedObject(AuthIdRelationId, role, 0, AccessExclusiveLock);
+	} while (role != get_role_oid(((RenameStmt *) parsetree)->subname, true));
+}
+
 void
 role_command_begin(RoleCommand *command, Node *parsetree, NodeShared *node)
 {
@@ -267,6 +296,7 @@ role_command_begin(RoleCommand *command, Node *parsetree, NodeShared *node)
 	command->known = role_command_is(parsetree);
 	command->parsetree = parsetree;
 	command->node = node;
+	lock_name(parsetree);
 	if (!command->known || node == NULL)
 		return;
 	roles_log_needed(node);

@@ -60,6 +60,7 @@ struct RolePublisher
 	uint64		pause_until;	/* boot_ms() */
 	bool		complete;		/* this turn: all could be told, ... */
 	bool		gone_told;		/* ... and what is gone */
+	bool		names_stay;		/* as this turn has seen them, until it is committed */
 };
 
 RolePublisher *
@@ -305,7 +306,8 @@ tell_row(RoleState *state, Relation catalog, HeapTuple tuple, void *arg)
 		return;
 	if (!baton_replicate_roles && role_item_is_shared(&state->record))
 		return;
-	if (!roles_lock_row(catalog, tuple))
+	/* a role is locked by its own row, all else only names it */
+	if ((!p->names_stay && state->key.item != ROLE_ATTRIBUTES) || !roles_lock_row(catalog, tuple))
 	{
 		p->complete = false;
 		return;
@@ -319,6 +321,19 @@ tell_row(RoleState *state, Relation catalog, HeapTuple tuple, void *arg)
 
 /* ---- all ---- */
 
+/* May what is gone be told?  Not if somebody may be making it anew. */
+static bool
+lock_gone(RolePublisher *p)
+{
+	if (!any_gone(p))
+		return true;
+	if (!roles_lock_exclusive())
+		return false;
+	/* a transaction that has ended since the look may have made it */
+	role_states_each(mark_row, p);
+	return true;
+}
+
 /* logged: as far as is known all that is new was logged by sessions. */
 static void
 look(RolePublisher *p, bool logged, uint32 changed)
@@ -328,13 +343,14 @@ look(RolePublisher *p, bool logged, uint32 changed)
 	p->gone_told = false;
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
+	p->names_stay = roles_lock_names();
 	role_states_each(mark_row, p);
 	if (logged && all_is_logged(p, changed))
 	{
 		note_seen(p);
 		p->gone_told = true;
 	}
-	else if (any_gone(p) && !roles_lock_exclusive())
+	else if (!lock_gone(p))
 		p->complete = false;
 	else
 	{

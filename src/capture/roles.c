@@ -14,17 +14,31 @@
  *						those that differ from what it has told (role_publish.c).
  *
  * What is in the stream twice does no harm: a row says what is, not what was done.
- * But an old state must never come behind a newer one.  Rows of the first kind are
- * those that the transaction itself has changed, so nobody else changes them before
- * it ends.  Rows of the second kind are locked (roles_lock_row) until the message is
- * committed.  That a row is gone can be told by the coordinator only while no
- * transaction of this database holds roles_lock_shared(): it may be making it anew.
+ * But an old state must never come behind a newer one, and what counts for that is the
+ * order of commits.  Rows of the first kind are those that the transaction itself has
+ * changed, so nobody else changes them before it ends.  Rows of the second kind are
+ * locked (roles_lock_row) until the message is committed.  That a row is gone can be told
+ * by the coordinator only while no transaction of this database holds
+ * roles_lock_shared(): it may be making it anew.
+ *
+ * Rows name roles, and a name may be another role's by the time that the message comes.
+ * So who renames or drops a role holds roles_lock_rename() until the end, and who writes
+ * rows of the second kind asks for roles_lock_names(): if granted, no name changes before
+ * that message is in the stream, and if not, only rows are written whose names cannot
+ * change, since the roles' own rows are locked.  It is never waited for: a transaction that
+ * has changed roles, and stays open, would hold up every command.
  *
  * A session may use a role that another database has just made before the
  * coordinator has told it; replicas would look for it in vain, for ever, since it
  * comes behind.  So while anything is to be told yet, roles_pending(), each command
  * that travels is preceded by what its session sees of all roles (roles_log_needed).
  * roles_changing covers the moment in which a commit is visible and not counted yet.
+ *
+ * A role that somebody is changing then can't be locked.  Another database may have made
+ * it, and the session use it, so it is told as one to be made where it is missing: the
+ * newer state may be in the stream by then and is left alone.  While it is being renamed
+ * or dropped it is not told at all.  Were it made on the replicas behind that, it would
+ * stay there for ever, and be in the way of the next role with its name.
  */
 #include "capture/roles.h"
 
@@ -78,9 +92,8 @@ roles_log(NodeShared *node, const RoleState *state)
 
 /* ---- locks ---- */
 
-/* *going: it could not be locked, for it is being deleted, or was. */
-static bool
-lock_row(Relation catalog, HeapTuple row, bool *going)
+bool
+roles_lock_row(Relation catalog, HeapTuple row)
 {
 	HeapTupleData tuple = {0};
 	TM_FailureData failure;
@@ -90,43 +103,45 @@ lock_row(Relation catalog, HeapTuple row, bool *going)
 	tuple.t_self = row->t_self;
 	result = heap_lock_tuple(catalog, &tuple, GetCurrentCommandId(true), LockTupleShare,
 							 LockWaitSkip, false, &buffer, &failure);
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	/* what a row is changed into stands elsewhere */
-	*going = result == TM_Deleted ||
-		(result == TM_WouldBlock && !HEAP_XMAX_IS_LOCKED_ONLY(tuple.t_data->t_infomask) &&
-		 ItemPointerEquals(&tuple.t_data->t_ctid, &tuple.t_self));
-	UnlockReleaseBuffer(buffer);
+	ReleaseBuffer(buffer);
 	return result == TM_Ok || result == TM_SelfModified;
 }
 
-bool
-roles_lock_row(Relation catalog, HeapTuple row)
-{
-	bool		going;
-
-	return lock_row(catalog, row, &going);
-}
-
-/* An object that there is none of stands for the roles as this database sees them. */
+/*
+ * An object that there is none of stands for the roles as this database sees them, or for
+ * the names of all roles of the server (database: InvalidOid).
+ */
 static bool
-lock_roles(LOCKMODE mode, bool wait)
+lock_roles(Oid database, LOCKMODE mode, bool wait)
 {
 	LOCKTAG		tag;
 
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, AuthIdRelationId, MyDatabaseId, 0);
+	SET_LOCKTAG_OBJECT(tag, database, AuthIdRelationId, database, 0);
 	return LockAcquire(&tag, mode, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 void
 roles_lock_shared(void)
 {
-	(void) lock_roles(RowExclusiveLock, true);
+	(void) lock_roles(MyDatabaseId, RowExclusiveLock, true);
 }
 
 bool
 roles_lock_exclusive(void)
 {
-	return lock_roles(ShareLock, false);
+	return lock_roles(MyDatabaseId, ShareLock, false);
+}
+
+void
+roles_lock_rename(void)
+{
+	(void) lock_roles(InvalidOid, RowExclusiveLock, true);
+}
+
+bool
+roles_lock_names(void)
+{
+	return lock_roles(InvalidOid, ShareLock, false);
 }
 
 /* ---- what another database has changed ---- */
@@ -138,35 +153,68 @@ roles_pending(NodeShared *node)
 		pg_atomic_read_u32(&node->roles_told) != pg_atomic_read_u32(&node->roles_changed);
 }
 
-/*
- * A row that somebody is changing may have a newer state in the stream when this one
- * comes: then only what is not there at all is made of it.  If it may be gone by then,
- * this one must not bring it back.
- */
+typedef struct NeededRoles
+{
+	NodeShared *node;
+	bool		names_stay;		/* until this transaction ends */
+	List	   *left_out;		/* OIDs of roles that may be called otherwise by then */
+	MemoryContext cxt;			/* of left_out */
+} NeededRoles;
+
+static void
+leave_out(NeededRoles *needed, Oid role)
+{
+	MemoryContext old = MemoryContextSwitchTo(needed->cxt);
+
+	needed->left_out = lappend_oid(needed->left_out, role);
+	MemoryContextSwitchTo(old);
+}
+
+/* Roles come before the memberships. */
 static void
 log_needed(RoleState *state, Relation catalog, HeapTuple row, void *arg)
 {
-	NodeShared *node = arg;
-	bool		going;
+	NeededRoles *needed = arg;
 
-	if (state->record.item != ROLE_ATTRIBUTES && state->record.item != ROLE_MEMBER)
-		return;
-	if (!lock_row(catalog, row, &going))
+	switch (state->record.item)
 	{
-		if (going || state->record.item != ROLE_ATTRIBUTES)
+		case ROLE_ATTRIBUTES:
+			if (roles_lock_row(catalog, row))
+				break;
+			if (!needed->names_stay)
+			{
+				leave_out(needed, state->key.role);
+				return;
+			}
+			state->record.flags |= RECORD_ROLE_IF_MISSING;
+			break;
+		case ROLE_MEMBER:
+			if (list_member_oid(needed->left_out, state->key.role) ||
+				list_member_oid(needed->left_out, state->key.member) ||
+				!roles_lock_row(catalog, row))
+				return;
+			break;
+		default:
 			return;
-		state->record.flags |= RECORD_ROLE_IF_MISSING;
 	}
-	roles_log(node, state);
+	roles_log(needed->node, state);
 }
 
+/*
+ * The names are locked before the rows are looked at: what was renamed or dropped before
+ * that is seen as it is.
+ */
 void
 roles_log_needed(NodeShared *node)
 {
+	NeededRoles needed = {.node = node, .cxt = CurrentMemoryContext};
+
 	if (!baton_replicate_roles || !roles_pending(node))
 		return;
 	roles_lock_shared();
-	role_states_each(log_needed, node);
+	needed.names_stay = roles_lock_names();
+	role_states_each(log_needed, &needed);
+	list_free(needed.left_out);
 }
 
 void

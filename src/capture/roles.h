@@ -91,6 +91,12 @@ extern bool roles_lock_row(Relation catalog, HeapTuple row);
 /* Held by who has written rows to WAL, so that nobody can tell them to be gone. */
 extern void roles_lock_shared(void);
 extern bool roles_lock_exclusive(void);
+/* Held by who renames or drops a role, in whatever database.  Waits for those who hold
+ * roles_lock_names(). */
+extern void roles_lock_rename(void);
+/* Make sure that roles keep the names that can be seen from here on before the transaction
+ * ends; false: somebody is renaming or dropping one. */
+extern bool roles_lock_names(void);
 
 /* ---- role_publish.c: called by the coordinator ---- */
 
