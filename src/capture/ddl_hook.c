@@ -188,6 +188,8 @@ ddl_process_utility(PlannedStmt *stmt, const char *query, bool read_only_tree,
 		ddl_classify(stmt, query, params, &command);
 	if (!baton_worker_exempt)
 		role_command_begin(&roles, stmt->utilityStmt, node);
+	if (prepared)
+		roles_commit_prepared(node != NULL);
 	if (command.when > DDL_STAYS)
 		roles_log_needed(node);
 	if (command.when == DDL_BEFORE)
@@ -218,8 +220,6 @@ ddl_process_utility(PlannedStmt *stmt, const char *query, bool read_only_tree,
 	if (command.when != DDL_NOT)
 		replica_identity_check(node);
 	role_command_end(&roles);
-	if (prepared)
-		roles_changed(node != NULL);
 	if (stays != NULL)
 		ereport(WARNING,
 				(errmsg("%s", stays),

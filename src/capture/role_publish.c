@@ -202,6 +202,38 @@ is_here(RolePublisher *p, Oid role, const char *name)
 	return role < FirstNormalObjectId || role_is_seen(p, role, name);
 }
 
+static ToldRow *
+find_told_role(RolePublisher *p, Oid role)
+{
+	RoleKey		key = {0};
+
+	key.item = ROLE_ATTRIBUTES;
+	key.role = role;
+	return hash_search(p->rows, &key, HASH_FIND, NULL);
+}
+
+/* Is the role in the stream, under the name that it has? */
+static bool
+role_is_told(RolePublisher *p, Oid role)
+{
+	ToldRow    *row;
+
+	if (role < FirstNormalObjectId)
+		return true;
+	row = find_told_role(p, role);
+	return row != NULL && row->told && strcmp(row->content.name, row->seen.name) == 0;
+}
+
+/* What the role is called in the stream: a new name may have been told since the row was
+ * that names it. */
+static const char *
+told_name(RolePublisher *p, Oid role, const char *name)
+{
+	ToldRow    *row = find_told_role(p, role);
+
+	return row != NULL ? row->content.name : name;
+}
+
 static void
 tell_gone(RolePublisher *p, const ToldRow *row)
 {
@@ -210,8 +242,8 @@ tell_gone(RolePublisher *p, const ToldRow *row)
 	state.key = row->key;
 	state.record.item = row->key.item;
 	state.record.flags = row->content.flags & (RECORD_ROLE_POWERFUL | RECORD_ROLE_HERE);
-	strlcpy(state.record.name, row->content.name, RECORD_NAME_LEN);
-	strlcpy(state.record.other, row->content.other, RECORD_NAME_LEN);
+	strlcpy(state.record.name, told_name(p, row->key.role, row->content.name), RECORD_NAME_LEN);
+	strlcpy(state.record.other, told_name(p, row->key.member, row->content.other), RECORD_NAME_LEN);
 	if (row->key.item == ROLE_ATTRIBUTES)
 	{
 		/* one that was made anew under the same name takes its place */
@@ -306,8 +338,10 @@ tell_row(RoleState *state, Relation catalog, HeapTuple tuple, void *arg)
 		return;
 	if (!baton_replicate_roles && role_item_is_shared(&state->record))
 		return;
-	/* a role is locked by its own row, all else only names it */
-	if ((!p->names_stay && state->key.item != ROLE_ATTRIBUTES) || !roles_lock_row(catalog, tuple))
+	/* a role is locked by its own row, all else only names it, and comes behind it */
+	if ((state->key.item != ROLE_ATTRIBUTES &&
+		 (!p->names_stay || !role_is_told(p, state->key.role) || !role_is_told(p, state->key.member))) ||
+		!roles_lock_row(catalog, tuple))
 	{
 		p->complete = false;
 		return;

@@ -31,7 +31,8 @@
  * A session may use a role that another database has just made before the
  * coordinator has told it; replicas would look for it in vain, for ever, since it
  * comes behind.  So while anything is to be told yet, roles_pending(), each command
- * that travels is preceded by what its session sees of all roles (roles_log_needed).
+ * that travels waits a moment for the coordinator, and if that cannot tell all, is
+ * preceded by what its session sees of all roles (roles_log_needed).
  * roles_changing covers the moment in which a commit is visible and not counted yet.
  *
  * A role that somebody is changing then can't be locked.  Another database may have made
@@ -45,12 +46,16 @@
 #include "access/heapam.h"
 #include "access/xact.h"
 #include "capture/message_mac.h"
+#include "capture/sequence.h"
 #include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "replication/message.h"
 #include "storage/bufmgr.h"
 #include "storage/lock.h"
 #include "utils/snapmgr.h"
+
+/* A session that needs roles waits so long for the coordinator to tell them. */
+#define TELL_MS		300
 
 /* This transaction has changed such rows, ... */
 static bool touched = false;
@@ -201,6 +206,8 @@ log_needed(RoleState *state, Relation catalog, HeapTuple row, void *arg)
 }
 
 /*
+ * Best told by the coordinator, which knows what a role was called before.
+ *
  * The names are locked before the rows are looked at: what was renamed or dropped before
  * that is seen as it is.
  */
@@ -211,13 +218,17 @@ roles_log_needed(NodeShared *node)
 
 	if (!baton_replicate_roles || !roles_pending(node))
 		return;
+	if (pg_atomic_read_u32(&node->roles_told) != pg_atomic_read_u32(&node->roles_changed))
+		sequences_ask(node, TELL_MS);
+	if (!roles_pending(node))
+		return;
 	roles_lock_shared();
 	needed.names_stay = roles_lock_names();
 	role_states_each(log_needed, &needed);
 	list_free(needed.left_out);
 }
 
-void
+static void
 roles_changed(bool logged)
 {
 	for (int i = 0; i < baton_shared->max_nodes; i++)
@@ -239,9 +250,22 @@ roles_touched(bool logged)
 	unlogged = unlogged || !logged;
 }
 
-/*
- * A prepared transaction is counted by COMMIT PREPARED (ddl_hook.c).
- */
+static void
+count_changing(void)
+{
+	if (!counted)
+		pg_atomic_fetch_add_u32(&baton_shared->roles_changing, 1);
+	counted = true;
+}
+
+/* What was prepared can be seen before the command's own transaction ends. */
+void
+roles_commit_prepared(bool logged)
+{
+	roles_touched(logged);
+	count_changing();
+}
+
 static void
 end_transaction(XactEvent event, void *arg)
 {
@@ -250,8 +274,7 @@ end_transaction(XactEvent event, void *arg)
 	switch (event)
 	{
 		case XACT_EVENT_PRE_COMMIT:
-			pg_atomic_fetch_add_u32(&baton_shared->roles_changing, 1);
-			counted = true;
+			count_changing();
 			return;
 		case XACT_EVENT_COMMIT:
 			roles_changed(!unlogged);

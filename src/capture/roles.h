@@ -79,8 +79,8 @@ extern void roles_log(NodeShared *node, const RoleState *state);
 /* The transaction has changed such rows: on commit the server's nodes are told.
  * logged: what it has changed is in this database's stream. */
 extern void roles_touched(bool logged);
-/* The same for one that is committed already. */
-extern void roles_changed(bool logged);
+/* A prepared transaction, which may have done that, is about to be committed. */
+extern void roles_commit_prepared(bool logged);
 /* Does this node's stream lack what was changed somewhere else in the server? */
 extern bool roles_pending(NodeShared *node);
 /* A command of the stream is about to be written: bring first what it may need. */

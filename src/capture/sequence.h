@@ -41,11 +41,12 @@ extern void sequences_forget(SequencePublisher *p);
 /*
  * Bring the exact states of all sequences into the WAL that have moved since the last
  * call; cheap if nothing can have.  False, with the error logged, if that did not
- * succeed for all of them; the next call does the rest.
+ * succeed for all of them; the next call does the rest.  Who has asked up to `asked`
+ * waits no longer.
  */
-extern bool sequences_publish(SequencePublisher *p);
-/* Is somebody waiting for the next call? */
-extern bool sequences_wanted(NodeShared *node);
+extern bool sequences_publish(SequencePublisher *p, uint64 asked);
+/* Is somebody waiting for that?  *asked: the last who is. */
+extern bool sequences_wanted(NodeShared *node, uint64 *asked);
 
 /* Called by sessions on the primary: have the states told, and wait for that, but no
  * longer than ms milliseconds. */

@@ -30,6 +30,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "capture/roles.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_sequence.h"
 #include "commands/sequence.h"
@@ -222,19 +223,15 @@ served(NodeShared *node, uint64 asked, XLogRecPtr lsn, uint64 uses)
 }
 
 bool
-sequences_publish(SequencePublisher *p)
+sequences_publish(SequencePublisher *p, uint64 asked)
 {
 	NodeShared *node = p->node;
 	MemoryContext context = CurrentMemoryContext;
 	uint32		all = pg_atomic_read_u32(&node->sequences_all);
 	volatile bool complete = true;
-	uint64		asked;
 	uint64		uses = pg_atomic_read_u64(&node->sequence_uses);
 	XLogRecPtr	lsn = GetXLogInsertRecPtr();
 
-	SpinLockAcquire(&node->mutex);
-	asked = node->sequences_asked;
-	SpinLockRelease(&node->mutex);
 	if (!nothing_moved(p, all))
 	{
 		if (p->told == NULL || p->all_told != all)
@@ -259,12 +256,13 @@ sequences_publish(SequencePublisher *p)
 }
 
 bool
-sequences_wanted(NodeShared *node)
+sequences_wanted(NodeShared *node, uint64 *asked)
 {
 	bool		wanted;
 
 	SpinLockAcquire(&node->mutex);
-	wanted = node->sequences_asked != node->sequences_served;
+	*asked = node->sequences_asked;
+	wanted = *asked != node->sequences_served;
 	SpinLockRelease(&node->mutex);
 	return wanted;
 }
@@ -289,9 +287,10 @@ sequences_ask(NodeShared *node, long ms)
 	XLogRecPtr	lsn = GetXLogInsertRecPtr();
 	uint64		request;
 	bool		needless;
+	bool		roles = roles_pending(node);
 
 	SpinLockAcquire(&node->mutex);
-	needless = node->sequences_lsn == lsn &&
+	needless = !roles && node->sequences_lsn == lsn &&
 		node->sequences_uses == pg_atomic_read_u64(&node->sequence_uses);
 	request = needless ? 0 : ++node->sequences_asked;
 	SpinLockRelease(&node->mutex);

@@ -282,8 +282,7 @@ begin_flush(Coordinator *c)
 	NodeShared *node = c->node;
 
 	/* a row that a session of another database holds is not waited for */
-	roles_publish(c->roles, true);
-	if (!sequences_publish(c->sequences))
+	if (!coordinator_tell(c, true))
 		return false;
 
 	/* a record of our own, so that there is something behind the last commit

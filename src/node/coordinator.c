@@ -213,12 +213,14 @@ take_cut_request(Coordinator *c)
 static void
 take_sequence_requests(Coordinator *c)
 {
+	uint64		asked;
+
 	if (!coordinator_tells_sequences(c))
 		return;
-	/* ahead of the answer, so that a position covers them */
-	roles_publish(c->roles, sequences_wanted(c->node));
-	if (sequences_wanted(c->node))
-		(void) sequences_publish(c->sequences);
+	if (sequences_wanted(c->node, &asked))
+		(void) coordinator_tell(c, true);
+	else
+		roles_publish(c->roles, false);
 }
 
 /* The receiver found that this log cannot follow the primary's. */

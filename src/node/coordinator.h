@@ -190,6 +190,9 @@ extern void coordinator_stop_replicating(Coordinator *c);
 
 /* upkeep.c */
 extern bool coordinator_tells_sequences(Coordinator *c);
+/* Bring roles and the states of sequences into the stream, and answer who waits for that;
+ * urgent: roles, too, that were looked at a moment ago.  False: as sequences_publish(). */
+extern bool coordinator_tell(Coordinator *c, bool urgent);
 extern void coordinator_upkeep(Coordinator *c);
 extern void coordinator_detach(Coordinator *c, const char *why);
 

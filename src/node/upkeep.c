@@ -143,6 +143,20 @@ coordinator_tells_sequences(Coordinator *c)
 }
 
 /*
+ * Who asks while roles are looked at must wait for the next look: its position is to
+ * cover what was committed before it asked.
+ */
+bool
+coordinator_tell(Coordinator *c, bool urgent)
+{
+	uint64		asked;
+	bool		wanted = sequences_wanted(c->node, &asked);
+
+	roles_publish(c->roles, urgent || wanted);
+	return sequences_publish(c->sequences, asked);
+}
+
+/*
  * Once a second (next_upkeep = 0: at once).
  */
 void
@@ -159,10 +173,7 @@ coordinator_upkeep(Coordinator *c)
 	remove_old_segments(c);
 	coordinator_drop_old_origins(c);
 	if (coordinator_tells_sequences(c))
-	{
-		roles_publish(c->roles, false);
-		(void) sequences_publish(c->sequences);
-	}
+		(void) coordinator_tell(c, false);
 	if (++c->upkeep_turn % SLOT_CHECK_TURNS == 0)
 		check_slot(c);
 }

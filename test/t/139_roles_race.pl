@@ -26,7 +26,7 @@ sub same_roles
 {
 	my ($name) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	$n1->run('create table if not exists goes_on(i int primary key); insert into goes_on select count(*) from goes_on');
+	$n1->run('insert into goes_on select count(*) from goes_on');
 	ok(eventually(sub { $n2->run($STATE . '; select count(*) from goes_on') eq $n1->run($STATE . '; select count(*) from goes_on') }), $name)
 		or diag($n1->run($STATE), "\n---\n", $n2->run($STATE), "\n", $n2->run('select error from baton.stat_apply'));
 	return;
@@ -43,6 +43,7 @@ sub waits
 }
 
 $n1->run(q{
+	create table goes_on(i int primary key);
 	create role altered login; create role renamed_old login; create role dropped login; create role owner_old; create role in_use_old;
 	create role swap_a; create role swap_b; create role joins; grant swap_a to joins});
 same_roles('as it begins');
