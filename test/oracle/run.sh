@@ -10,7 +10,7 @@
 #    validity of indexes) and the server's roles are compared, entry by entry.
 #  - Does the primary answer as PostgreSQL alone does?  The same suite is run once on
 #    a server without baton, which is kept; each test's output must be the same, the
-#    NOTICE about replica identity and what \d+ shows of it apart.
+#    NOTICE about replica identity, what \d+ shows of it, and warnings of baton.unsupported apart.
 #
 # What may differ stands in expected-differences, with its reason; a line there that
 # nothing needs any more is a failure too, when everything has run.
