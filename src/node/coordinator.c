@@ -427,9 +427,10 @@ sleep_ms(Coordinator *c, uint64 now)
 {
 	uint64		until = now + 1000;
 
-	if (c->next_tick != 0)
+	/* what one_turn() would not do is nothing to wake up for */
+	if (c->running && c->next_tick != 0)
 		until = Min(until, c->next_tick);
-	if (c->next_upkeep != 0)
+	if (c->failover.phase == PHASE_IDLE && c->next_upkeep != 0)
 		until = Min(until, c->next_upkeep);
 	for (int kind = WORKER_CAPTURE; kind < WORKER_KINDS; kind++)
 		if (c->workers[kind].wanted && c->workers[kind].handle == NULL)
