@@ -121,6 +121,8 @@ sub same_stream
 
 # ---- what stream_records() shows ----
 ok(eventually(sub { $n1->run('select bool_or(joining) from baton.nodes') eq 'f' }), 'the replica is a full member');
+# what the primary tells of itself, its roles, is told by then
+caught_up($n1, $n2);
 my $from = status($n1, 'log_end');
 $n1->run(<<'SQL');
 begin;
