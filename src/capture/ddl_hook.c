@@ -88,8 +88,6 @@ ddl_log_as(NodeShared *node, const char *text, uint8 flags, const char *left_out
 	RecordSetting settings[lengthof(carried_settings) + 1];
 	StreamBuf	buf = {0};
 	RecordDdl	ddl = {0};
-	uint8		mac[MESSAGE_MAC_LEN] = {0};
-	TransactionId subxid = GetCurrentTransactionId();
 
 	ddl.flags = flags;
 	ddl.transaction_start = GetCurrentTransactionStartTimestamp();
@@ -101,23 +99,9 @@ ddl_log_as(NodeShared *node, const char *text, uint8 flags, const char *left_out
 	ddl.text = text;
 	ddl.len = strlen(text);
 
-	stream_buf_append(&buf, mac, sizeof(mac));
-	stream_buf_u32(&buf, subxid);
+	message_begin(&buf);
 	record_put_ddl_body(&buf, &ddl, settings);
-	if (buf.failed)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	PG_TRY();
-	{
-		message_mac(node, GetTopTransactionId(), buf.data + MESSAGE_MAC_LEN,
-					buf.len - MESSAGE_MAC_LEN, (uint8 *) buf.data);
-		(void) baton_log_message(DDL_MESSAGE_PREFIX, buf.data, buf.len, true);
-	}
-	PG_FINALLY();
-	{
-		stream_buf_free(&buf);
-	}
-	PG_END_TRY();
+	message_log(node, DDL_MESSAGE_PREFIX, &buf);
 }
 
 static void

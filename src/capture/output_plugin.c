@@ -350,7 +350,7 @@ put_ddl(Plugin *plugin, ReorderBufferTXN *txn, const char *prefix, Size size, co
 
 	if ((!command && strcmp(prefix, ROLE_MESSAGE_PREFIX) != 0) || size <= head || node == NULL ||
 		(message[head] == ROLE_MESSAGE_MARK) == command ||
-		!message_mac_fits(node, txn->xid, message + MESSAGE_MAC_LEN,
+		!message_mac_fits(node, prefix, txn->xid, message + MESSAGE_MAC_LEN,
 						  size - MESSAGE_MAC_LEN, message))
 		return false;
 	if (!command)

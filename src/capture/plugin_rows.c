@@ -54,7 +54,7 @@ plugin_put_rows(LogicalDecodingContext *ctx, ReorderBufferTXN *txn, const char *
 	Relation	relation;
 
 	if (strcmp(prefix, ROWS_MESSAGE_PREFIX) != 0 || size < MESSAGE_MAC_LEN || node == NULL ||
-		!message_mac_fits(node, txn->xid, message + MESSAGE_MAC_LEN, size - MESSAGE_MAC_LEN, message))
+		!message_mac_fits(node, prefix, txn->xid, message + MESSAGE_MAC_LEN, size - MESSAGE_MAC_LEN, message))
 		return false;
 	(void) stream_get_bytes(&c, MESSAGE_MAC_LEN);
 	subxid = stream_get_u32(&c);

@@ -90,7 +90,7 @@ sequence_decode(LogicalDecodingContext *ctx, XLogRecordBuffer *buf)
 		return;
 	read_state(record, &m);
 	m.subxid = xid;
-	message_mac(node, InvalidTransactionId, SEQUENCE_MARKED(&m), m.mac);
+	message_mac(node, SEQUENCE_MESSAGE_PREFIX, InvalidTransactionId, SEQUENCE_MARKED(&m), m.mac);
 	transactional = !OidIsValid(plugin_storage_relid(ctx, xid, m.tablespace, m.relfilenode));
 	if (transactional && !TransactionIdIsValid(xid))
 		return;
@@ -148,7 +148,7 @@ plugin_sequence_read(const char *prefix, Size size, const char *message, XLogRec
 	if (strcmp(prefix, SEQUENCE_MESSAGE_PREFIX) != 0 || size != sizeof(m) || node == NULL)
 		return false;
 	memcpy(&m, message, sizeof(m));
-	if (!message_mac_fits(node, InvalidTransactionId, SEQUENCE_MARKED(&m), m.mac))
+	if (!message_mac_fits(node, prefix, InvalidTransactionId, SEQUENCE_MARKED(&m), m.mac))
 		return false;
 	*subxid = m.subxid;
 	sequence->lsn = lsn;

@@ -72,27 +72,11 @@ void
 roles_log(NodeShared *node, const RoleState *state)
 {
 	StreamBuf	buf = {0};
-	uint8		mac[MESSAGE_MAC_LEN] = {0};
-	TransactionId subxid = GetCurrentTransactionId();
 
-	stream_buf_append(&buf, mac, sizeof(mac));
-	stream_buf_u32(&buf, subxid);
+	message_begin(&buf);
 	stream_buf_u8(&buf, ROLE_MESSAGE_MARK);
 	record_put_role_body(&buf, &state->record, state->texts);
-	if (buf.failed)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	PG_TRY();
-	{
-		message_mac(node, GetTopTransactionId(), buf.data + MESSAGE_MAC_LEN,
-					buf.len - MESSAGE_MAC_LEN, (uint8 *) buf.data);
-		(void) baton_log_message(ROLE_MESSAGE_PREFIX, buf.data, buf.len, true);
-	}
-	PG_FINALLY();
-	{
-		stream_buf_free(&buf);
-	}
-	PG_END_TRY();
+	message_log(node, ROLE_MESSAGE_PREFIX, &buf);
 }
 
 /* ---- locks ---- */

@@ -113,7 +113,7 @@ tell(SequencePublisher *p, Relation rel, const FormData_pg_sequence_data *state)
 	m.last_value = state->last_value;
 	m.is_called = state->is_called;
 	m.reserved = (int32) state->log_cnt;
-	message_mac(p->node, InvalidTransactionId, SEQUENCE_MARKED(&m), m.mac);
+	message_mac(p->node, SEQUENCE_MESSAGE_PREFIX, InvalidTransactionId, SEQUENCE_MARKED(&m), m.mac);
 	XLogSetAsyncXactLSN(baton_log_message(SEQUENCE_MESSAGE_PREFIX, (const char *) &m, sizeof(m), false));
 }
 

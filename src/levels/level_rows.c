@@ -72,7 +72,7 @@ flush_message(RowSender *s)
 {
 	if (s->message.len > s->head)
 	{
-		message_mac(s->node, GetTopTransactionId(), s->message.data + MESSAGE_MAC_LEN,
+		message_mac(s->node, ROWS_MESSAGE_PREFIX, GetTopTransactionId(), s->message.data + MESSAGE_MAC_LEN,
 					s->message.len - MESSAGE_MAC_LEN, (uint8 *) s->message.data);
 		(void) baton_log_message(ROWS_MESSAGE_PREFIX, s->message.data, s->message.len, true);
 	}
@@ -169,7 +169,7 @@ level_send_sequence(NodeShared *node, Oid relid)
 	m.last_value = state.last_value;
 	m.is_called = state.is_called;
 	m.reserved = (int32) state.log_cnt;
-	message_mac(node, InvalidTransactionId, SEQUENCE_MARKED(&m), m.mac);
+	message_mac(node, SEQUENCE_MESSAGE_PREFIX, InvalidTransactionId, SEQUENCE_MARKED(&m), m.mac);
 	(void) baton_log_message(SEQUENCE_MESSAGE_PREFIX, (const char *) &m, sizeof(m), true);
 	relation_close(rel, NoLock);
 }

@@ -127,11 +127,15 @@ sub try
 {
 	my ($self, $sql, %opt) = @_;
 	my ($out, $err, $timed_out) = ('', '', 0);
-	my $rc = $self->psql(
-		$opt{db} // $DB, $sql,
-		stdout => \$out, stderr => \$err,
-		timeout => $opt{seconds} // $PATIENCE * 3, timed_out => \$timed_out,
-		extra_params => [ '-v', 'VERBOSITY=verbose', $opt{user} ? ('-U', $opt{user}) : () ]);
+	my $rc = eval {
+		$self->psql(
+			$opt{db} // $DB, $sql,
+			stdout => \$out, stderr => \$err,
+			timeout => $opt{seconds} // $PATIENCE * 3, timed_out => \$timed_out,
+			extra_params => [ '-v', 'VERBOSITY=verbose', $opt{user} ? ('-U', $opt{user}) : () ]);
+	};
+	# psql got no connection, and ended before it was told anything
+	die $@ if $@ && $@ !~ /Broken pipe/;
 	my %r = (ok => (defined $rc && $rc == 0) ? 1 : 0, out => $out, text => $err, timed_out => $timed_out);
 	@r{qw(state message)} = ($1, $2) if $err =~ /(?:ERROR|FATAL):  (\w{5}): (.*)/;
 	$r{detail} = $1 if $err =~ /^DETAIL:  (.*)/m;
