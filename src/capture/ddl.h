@@ -55,7 +55,10 @@ extern void replica_identity_check(NodeShared *node);
 /* ALTER TABLE has run, on a primary or as the stream says: does it set a replica identity? */
 extern void replica_identity_command(AlterTableStmt *stmt);
 
-/* ddl_classify.c: fills in *command, DDL_NOT for what does not travel. */
+/* ddl_classify.c: what an object is, of commands about any kind of object, OBJECT_TABLE for
+ * others; *object: which one, as the grammar gives it, or NULL. */
+extern ObjectType ddl_object_type(Node *parsetree, Node **object);
+/* Fills in *command, DDL_NOT for what does not travel. */
 extern void ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params,
 						 DdlCommand *command);
 

@@ -58,20 +58,25 @@ stays_here(Node *parsetree)
 	}
 }
 
-/* What an object is, of commands that are about objects of any kind. */
-static ObjectType
-object_type(Node *parsetree)
+ObjectType
+ddl_object_type(Node *parsetree, Node **object)
 {
+	*object = NULL;
 	switch (nodeTag(parsetree))
 	{
 		case T_CommentStmt:
+			*object = ((CommentStmt *) parsetree)->object;
 			return ((CommentStmt *) parsetree)->objtype;
 		case T_SecLabelStmt:
+			*object = ((SecLabelStmt *) parsetree)->object;
 			return ((SecLabelStmt *) parsetree)->objtype;
 		case T_AlterOwnerStmt:
+			*object = ((AlterOwnerStmt *) parsetree)->object;
 			return ((AlterOwnerStmt *) parsetree)->objectType;
 		case T_RenameStmt:
 			return ((RenameStmt *) parsetree)->renameType;
+		case T_GrantStmt:
+			return ((GrantStmt *) parsetree)->objtype;
 		default:
 			return OBJECT_TABLE;
 	}
@@ -165,11 +170,12 @@ void
 ddl_classify(PlannedStmt *stmt, const char *query, ParamListInfo params, DdlCommand *command)
 {
 	Node	   *parsetree = stmt->utilityStmt;
+	Node	   *object;
 	CreateTableAsStmt *as;
 
 	command->when = DDL_NOT;
 	if (!gate_command_changes_definitions(parsetree) || stays_here(parsetree) ||
-		object_type(parsetree) == OBJECT_SUBSCRIPTION)
+		ddl_object_type(parsetree, &object) == OBJECT_SUBSCRIPTION)
 		return;
 	command->when = DDL_STAYS;
 	if (ddl_stays(parsetree))

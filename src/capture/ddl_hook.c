@@ -34,7 +34,6 @@
 #include "failover/gate.h"
 #include "levels/level.h"
 #include "miscadmin.h"
-#include "replication/message.h"
 #include "stream/record.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"

@@ -12,8 +12,10 @@
  */
 #include "capture/roles.h"
 
+#include "capture/ddl.h"
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "capture/ddl.h"
 #include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
 #include "miscadmin.h"
@@ -37,31 +39,6 @@ is_own_database(const char *name)
 	return name != NULL && get_database_oid(name, true) == MyDatabaseId;
 }
 
-/* What an object is, of commands about any kind of object; OBJECT_TABLE for others. */
-static ObjectType
-object_type(Node *parsetree, Node **object)
-{
-	*object = NULL;
-	switch (nodeTag(parsetree))
-	{
-		case T_CommentStmt:
-			*object = ((CommentStmt *) parsetree)->object;
-			return ((CommentStmt *) parsetree)->objtype;
-		case T_SecLabelStmt:
-			*object = ((SecLabelStmt *) parsetree)->object;
-			return ((SecLabelStmt *) parsetree)->objtype;
-		case T_AlterOwnerStmt:
-			*object = ((AlterOwnerStmt *) parsetree)->object;
-			return ((AlterOwnerStmt *) parsetree)->objectType;
-		case T_RenameStmt:
-			return ((RenameStmt *) parsetree)->renameType;
-		case T_GrantStmt:
-			return ((GrantStmt *) parsetree)->objtype;
-		default:
-			return OBJECT_TABLE;
-	}
-}
-
 bool
 role_command_is(Node *parsetree)
 {
@@ -79,11 +56,11 @@ role_command_is(Node *parsetree)
 			return true;
 		case T_CommentStmt:
 		case T_RenameStmt:
-			return object_type(parsetree, &object) == OBJECT_ROLE ||
-				object_type(parsetree, &object) == OBJECT_DATABASE;
+			return ddl_object_type(parsetree, &object) == OBJECT_ROLE ||
+				ddl_object_type(parsetree, &object) == OBJECT_DATABASE;
 		case T_AlterOwnerStmt:
 		case T_GrantStmt:
-			return object_type(parsetree, &object) == OBJECT_DATABASE;
+			return ddl_object_type(parsetree, &object) == OBJECT_DATABASE;
 		default:
 			return false;
 	}
@@ -93,7 +70,7 @@ bool
 role_command_stays(Node *parsetree)
 {
 	Node	   *object;
-	ObjectType	type = object_type(parsetree, &object);
+	ObjectType	type = ddl_object_type(parsetree, &object);
 
 	if (role_command_is(parsetree) || type == OBJECT_TABLESPACE)
 		return true;
@@ -197,7 +174,7 @@ roles_of_object(Node *parsetree)
 {
 	Node	   *object;
 
-	if (object_type(parsetree, &object) == OBJECT_ROLE)
+	if (ddl_object_type(parsetree, &object) == OBJECT_ROLE)
 		return add_role(NIL, get_role_oid(strVal(object), true));
 	return is_own_database(strVal(object)) ? list_make1_oid(InvalidOid) : NIL;
 }

@@ -49,7 +49,6 @@
 #include "capture/sequence.h"
 #include "catalog/pg_authid.h"
 #include "miscadmin.h"
-#include "replication/message.h"
 #include "storage/bufmgr.h"
 #include "storage/lock.h"
 #include "utils/snapmgr.h"
