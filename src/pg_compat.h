@@ -328,6 +328,14 @@ baton_syncrep_first(int mode)
 	index_beginscan(rel, index, snapshot, nkeys, 0)
 #endif
 
+/* New, empty storage for an index. */
+#include "utils/relcache.h"
+#if PG_VERSION_NUM >= 160000
+#define baton_set_new_storage(rel)	RelationSetNewRelfilenumber(rel, (rel)->rd_rel->relpersistence)
+#else
+#define baton_set_new_storage(rel)	RelationSetNewRelfilenode(rel, (rel)->rd_rel->relpersistence)
+#endif
+
 /* CREATE INDEX by nobody in particular; skip_build: without contents. */
 #include "commands/defrem.h"
 static inline ObjectAddress

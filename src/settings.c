@@ -29,6 +29,7 @@ int			baton_rollback_limit;
 int			baton_ship_window;
 int			baton_reconnect_max_delay;
 int			baton_apply_retry_interval;
+int			baton_min_concurrent_build_size;
 char	   *baton_session_token;
 
 static void
@@ -59,6 +60,11 @@ define_stream_settings(void)
 							NULL,
 							&baton_apply_retry_interval, 5000, 100, 3600 * 1000,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("baton.min_concurrent_build_size",
+							"Sets from which size of its table on an index that the primary has built CONCURRENTLY is built beside apply.",
+							"Smaller ones are built by apply itself, at their place in the stream.",
+							&baton_min_concurrent_build_size, 4 * 1024 * 1024 / BLCKSZ, 0, INT_MAX / 2,
+							PGC_SIGHUP, GUC_UNIT_BLOCKS, NULL, NULL, NULL);
 	DefineCustomIntVariable("baton.copy_jobs",
 							"Sets the number of parallel jobs of an initial copy.",
 							NULL,

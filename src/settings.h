@@ -27,6 +27,7 @@ extern bool baton_replicate_roles;		/* roles go to, and come from, the other nod
 extern int	baton_rollback_limit;		/* transactions that may be rolled back, -1 no limit */
 extern int	baton_ship_window;			/* kB in flight to one replica */
 extern int	baton_reconnect_max_delay;	/* ms, upper end of the backoff */
+extern int	baton_min_concurrent_build_size;	/* blocks of the table */
 extern int	baton_apply_retry_interval; /* ms between attempts after an apply error */
 
 /* internal: proves that a session belongs to baton's own restore */

@@ -64,6 +64,7 @@ typedef enum WorkerKind
 	WORKER_NOTIFIER,
 	WORKER_RECONCILE,
 	WORKER_FETCH,
+	WORKER_INDEX_BUILDER,
 	WORKER_KINDS
 } WorkerKind;
 
@@ -337,6 +338,10 @@ typedef struct NodeShared
 	pg_atomic_uint32 roles_changed; /* rises behind each commit that the stream does not show */
 	pg_atomic_uint32 roles_logged;	/* the same of those that it shows */
 	pg_atomic_uint32 roles_told;	/* coordinator: roles_changed up to which all is in the stream */
+
+	/* ---- indexes that are built beside apply, see apply/index_work.c ---- */
+	pg_atomic_uint32 index_work_asked; /* rises behind each commit that leaves some to the builder */
+	pg_atomic_uint32 index_work_done;	/* builder: index_work_asked up to which all is done */
 
 	char		slot_name[NAMEDATALEN];	/* capture's slot, "" until it is made */
 	char		copy_conninfo[BATON_CONNINFO_LEN];	/* where to take it from; coordinator, state_lock */

@@ -18,6 +18,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "capture/roles.h"
 #include "capture/sequence.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -29,8 +30,9 @@
 PG_FUNCTION_INFO_V1(baton_position);
 PG_FUNCTION_INFO_V1(baton_wait_for);
 
-/* The exact states of sequences are not worth more, in ms. */
+/* The exact states of sequences are not worth more, in ms; roles are. */
 #define SEQUENCES_WAIT_MS	1000
+#define ROLES_WAIT_MS		10000
 
 typedef struct NodeView
 {
@@ -158,7 +160,7 @@ primary_token(NodeShared *node)
 	StreamTail	tail;
 	Token		token;
 
-	sequences_ask(node, SEQUENCES_WAIT_MS);
+	sequences_ask(node, roles_pending(node) ? ROLES_WAIT_MS : SEQUENCES_WAIT_MS);
 	wait_for_capture(node);
 	tail = node_log_tail(node);
 	token.pos = tail.flushed;

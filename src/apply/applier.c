@@ -44,6 +44,7 @@
 
 #include "access/commit_ts.h"
 #include "access/xact.h"
+#include "apply/index_work.h"
 #include "apply/origin.h"
 #include "failover/gate.h"
 #include "miscadmin.h"
@@ -184,6 +185,17 @@ apply_sequence_alone(Applier *a, const Record *r, StreamPos pos)
 	local_apply(&a->local, r);
 }
 
+/* Commit, and have done beside apply what the transaction has left to be done there. */
+static void
+commit_local(Applier *a, StreamPos pos, TimestampTz commit_time)
+{
+	bool		index_work = a->local.index_work;
+
+	local_commit(&a->local, pos, commit_time);
+	if (index_work)
+		index_work_ask(a->node);
+}
+
 typedef struct Run
 {
 	int			n_txns;
@@ -197,7 +209,7 @@ finish_run(Applier *a, const Run *run, const StreamCursor *c, uint32 commits)
 	uint64		rows = a->local.rows;
 
 	if (a->local.started)
-		local_commit(&a->local, run->last_pos ? run->last_pos : a->done, run->last.commit_time);
+		commit_local(a, run->last_pos ? run->last_pos : a->done, run->last.commit_time);
 	if (run->last_pos != 0)
 		mark_done(a, run->last_pos, &run->last);
 	a->at.offset = c->p - a->records;
@@ -292,7 +304,7 @@ commit_collected(Applier *a, const Record *r)
 		local_begin(&a->local);
 		collected_apply(a, txn);
 		rows = a->local.rows;
-		local_commit(&a->local, pos, commit.commit_time);
+		commit_local(a, pos, commit.commit_time);
 		n = 1;
 	}
 	open_transactions_remove(a->open, r->xid);
@@ -336,6 +348,18 @@ is_own_reign(Applier *a, uint64 term)
 	return leads;
 }
 
+/* Not beside apply, but before anything else. */
+static void
+build_indexes(Applier *a, bool unique_only)
+{
+	if (!index_work_waits(a->node))
+		return;
+	pgstat_report_activity(STATE_RUNNING, "building indexes, see baton.pending_indexes");
+	local_begin(&a->local);
+	index_work_do_all(unique_only);
+	local_commit(&a->local, a->done, 0);
+}
+
 static void
 take_term(Applier *a, const Record *r)
 {
@@ -352,6 +376,7 @@ take_term(Applier *a, const Record *r)
 		return;
 	if (must_skip_reserved(a, term.term))
 		apply_skip_reserved();
+	build_indexes(a, true);
 	applier_reign_begins(a);
 }
 
@@ -365,7 +390,10 @@ take_failover(Applier *a, const Record *r)
 	if (code != STREAM_OK)
 		applier_stream_error(code, &err);
 	if (failover.target == a->node->self && a->h.start >= a->heed_from)
+	{
+		build_indexes(a, true);
 		applier_publish_failover(a, &failover);
+	}
 }
 
 /* Members change when the record is in the log, whether a transaction is open or not. */
@@ -537,6 +565,11 @@ wait_for_work(Applier *a, int timeout_ms)
 static void
 work(Applier *a)
 {
+	if (a->build_first)
+	{
+		a->build_first = false;
+		build_indexes(a, false);
+	}
 	if (!a->positioned)
 	{
 		if (!a->node->log_ready)
@@ -655,6 +688,20 @@ attach(Oid dboid, NodeShared **node)
 	apply_set_session();
 }
 
+/* What the builder has not done when the server was stopped. */
+static void
+look_for_index_work(Applier *a)
+{
+	bool		any;
+
+	StartTransactionCommand();
+	any = index_work_list() != NIL;
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(a->cxt);
+	if (any)
+		index_work_ask(a->node);
+}
+
 /*
  * Entry point; main_arg: oid of the database.  Runs until SIGTERM.
  */
@@ -678,6 +725,7 @@ baton_applier_main(Datum main_arg)
 	origin = apply_origin_ensure(node);
 	baton_origin_session_setup(origin);
 	replorigin_session_origin = origin;
+	look_for_index_work(a);
 	applier_publish_running(a);
 	work_forever(a);
 }

@@ -75,6 +75,8 @@ typedef struct Applier
 	int			run_txns;		/* transactions of the stream in the local transaction */
 	StreamPos	doubted;		/* frame that did not fit, for which the position was sought anew */
 	StreamPos	careful_until;	/* up to here one transaction of the stream at a time */
+	bool		build_first;	/* before the step is done again, all indexes are to be built ... */
+	bool		built_first;	/* ... and that has been tried */
 	int			quick_retries;	/* in a row, after conflicts with other sessions */
 	char		error[BATON_ERROR_LEN]; /* logged last */
 } Applier;

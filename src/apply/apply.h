@@ -17,6 +17,8 @@
  *   touched_store.c  where these are kept
  *   sequence.c       states of sequences
  *   ddl.c            commands that change definitions
+ *   index_work.c     indexes that are built beside apply; and
+ *   index_concurrent.c, index_builder.c  how, and by whom
  *   large_object.c   large objects
  *   role.c           roles, and what else all databases of a server share
  *   role_row.c       ... the rows of two catalogs that are written as they are
@@ -176,6 +178,7 @@ typedef struct LocalTransaction
 	bool		constraints_immediate;
 	uint64		source_txn;		/* counts transactions of the stream, those tried again too */
 	uint64		rows;
+	bool		index_work;		/* it has noted some, see index_work.h */
 
 	/* whose rights are in force, see local_become_owner() */
 	Oid			owner;			/* InvalidOid: the worker's own */

@@ -300,6 +300,25 @@ take_level(LocalTransaction *t, Node *command)
 												 AccessExclusiveLock, false));
 }
 
+/* An index that its primary has built, or dropped, beside everything else. */
+static bool
+leave_to_builder(LocalTransaction *t, Node *command, const char *text, const RecordDdl *ddl)
+{
+	bool		left = false;
+
+	if (IsA(command, IndexStmt) && (ddl->flags & RECORD_DDL_ALONE))
+	{
+		((IndexStmt *) command)->concurrent = false;
+		t->index_work |= ddl_index_build_later((IndexStmt *) command, text);
+		left = true;
+	}
+	else if (IsA(command, DropStmt))
+		t->index_work |= left = ddl_index_drop_later((DropStmt *) command);
+	if (left)
+		CommandCounterIncrement();
+	return left;
+}
+
 static void
 run(LocalTransaction *t, RawStmt *raw, const char *text, const RecordDdl *ddl)
 {
@@ -323,11 +342,9 @@ run(LocalTransaction *t, RawStmt *raw, const char *text, const RecordDdl *ddl)
 	apply_make_room(query->utilityStmt);
 	if (!ddl_adapt_tablespaces(query->utilityStmt))
 		return;
-	adapt(query->utilityStmt, ddl);
-	if (IsA(query->utilityStmt, IndexStmt) && (ddl->flags & RECORD_DDL_ALONE))
-		query->utilityStmt = ddl_index_to_build((IndexStmt *) query->utilityStmt);
-	if (query->utilityStmt == NULL)
+	if (leave_to_builder(t, query->utilityStmt, text, ddl))
 		return;
+	adapt(query->utilityStmt, ddl);
 	if (ddl->flags & RECORD_DDL_ROWS)
 		note_storage(&rewritten, query->utilityStmt);
 	plan = utility_plan(query->utilityStmt, raw);

@@ -8,8 +8,10 @@
 
 /* Make the index, invalid and without contents. */
 extern void ddl_index_declare(IndexStmt *stmt, const char *text);
-/* What is to be run for an index that is valid on the source: REINDEX if there is one here
- * that is not, NULL if it is valid here too, else stmt itself. */
-extern Node *ddl_index_to_build(IndexStmt *stmt);
+/* The index is valid on the source: have it built, and return true, or build it. */
+extern bool ddl_index_build_later(IndexStmt *stmt, const char *text);
+/* DROP INDEX CONCURRENTLY: take it out of use, and have it dropped; false: it is to be
+ * dropped as any other. */
+extern bool ddl_index_drop_later(DropStmt *stmt);
 
 #endif							/* BATON_DDL_INDEX_H */

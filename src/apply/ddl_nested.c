@@ -20,6 +20,7 @@
 #include "failover/gate_internal.h"
 #include "nodes/parsenodes.h"
 #include "tcop/utility.h"
+#include "utils/acl.h"
 
 static bool passing_over = false;
 static ProcessUtility_hook_type prev_process_utility = NULL;
@@ -38,6 +39,15 @@ ddl_nested_end(void)
 	passing_over = false;
 }
 
+/* An extension's script makes a role that this server has: what it is to be comes with
+ * the stream. */
+static bool
+role_is_here(Node *command)
+{
+	return creating_extension && IsA(command, CreateRoleStmt) &&
+		OidIsValid(get_role_oid(((CreateRoleStmt *) command)->role, true));
+}
+
 static void
 nested_process_utility(PlannedStmt *stmt, const char *query, bool read_only_tree,
 					   ProcessUtilityContext context, ParamListInfo params,
@@ -46,6 +56,8 @@ nested_process_utility(PlannedStmt *stmt, const char *query, bool read_only_tree
 	if (passing_over && !creating_extension &&
 		(context == PROCESS_UTILITY_QUERY || context == PROCESS_UTILITY_QUERY_NONATOMIC) &&
 		gate_command_changes_definitions(stmt->utilityStmt))
+		return;
+	if (passing_over && role_is_here(stmt->utilityStmt))
 		return;
 	if (prev_process_utility)
 		prev_process_utility(stmt, query, read_only_tree, context, params, env, dest, completion);

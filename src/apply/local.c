@@ -41,6 +41,7 @@ local_begin(LocalTransaction *t)
 	StartTransactionCommand();
 	t->started = true;
 	t->rows = 0;
+	t->index_work = false;
 	PushCopiedSnapshot(GetTransactionSnapshot());
 }
 

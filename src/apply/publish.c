@@ -12,6 +12,7 @@
 #include "apply/applier.h"
 
 #include "access/xact.h"
+#include "apply/index_work.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "pgstat.h"
@@ -248,6 +249,13 @@ applier_failed(Applier *a, bool quiet)
 		return QUICK_RETRY_DELAY;
 	}
 	a->quick_retries = 0;
+	/* it may need an index that is still to be built */
+	if (!a->built_first && index_work_waits(a->node))
+	{
+		a->build_first = a->built_first = true;
+		FreeErrorData(e);
+		return 0;
+	}
 	key = failed_row_key(a, m, &r);
 	compose(a, e, m, key, error);
 	publish_error(a, error);
@@ -263,6 +271,7 @@ void
 applier_succeeded(Applier *a)
 {
 	a->quick_retries = 0;
+	a->built_first = false;
 	a->trying = 0;
 	if (a->error[0] == '\0')
 		return;

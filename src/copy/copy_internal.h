@@ -67,6 +67,8 @@ typedef struct CopyContext
 	StreamPos	covered;		/* the log up to here has all commits before L */
 	bool		skip_tablespaces;	/* some of the source's do not exist here */
 
+	struct CopyRows *pending_indexes;	/* what pg_dump leaves out, and the source is to have */
+
 	/* replication levels (copy_levels.c) */
 	struct CopyRows *low_levels;	/* options of pg_dump: what it is to leave out */
 	struct CopyRows *left_out;	/* what is in the dump, and not to be restored */
@@ -132,6 +134,12 @@ extern void copy_source_covered(CopyContext *ctx);
 /* ---- copy_snapshot.c ---- */
 
 extern void copy_take_snapshot(CopyContext *ctx);
+
+/* ---- copy_indexes.c ---- */
+
+/* Which indexes the source has still to build; and build them here. */
+extern void copy_indexes_read(CopyContext *ctx);
+extern void copy_indexes_build(CopyContext *ctx);
 
 /* ---- copy_identity.c ---- */
 

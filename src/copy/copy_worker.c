@@ -186,6 +186,7 @@ fetch(CopyContext *ctx)
 	copy_service_write(ctx);
 	copy_progress_write(ctx);
 	copy_dump(ctx);
+	copy_indexes_read(ctx);
 	return copy_identity_read(ctx);
 }
 
@@ -268,6 +269,7 @@ attempt(CopyContext *ctx)
 		copy_replace(ctx);
 	else
 		copy_restore(ctx);
+	copy_indexes_build(ctx);
 	copy_identity_write(ctx, identities);
 	copy_progress_phase(ctx, "analyzing");
 	copy_query(ctx->local, 0, "ANALYZE");

@@ -435,6 +435,9 @@ sleep_ms(Coordinator *c, uint64 now)
 	for (int kind = WORKER_CAPTURE; kind < WORKER_KINDS; kind++)
 		if (c->workers[kind].wanted && c->workers[kind].handle == NULL)
 			until = Min(until, Max(c->workers[kind].restart_at, now + 1));
+	/* apply may come to wait for it */
+	if (c->workers[WORKER_INDEX_BUILDER].handle != NULL)
+		until = Min(until, now + 50);
 	if (c->shutdown.phase != SHUTDOWN_NOT)
 		until = Min(until, now + 5);
 	if (c->command_id != 0 && change_is_command(c->node->command.kind))

@@ -3,8 +3,16 @@
  */
 #include "node/coordinator.h"
 
+#include "apply/index_work.h"
 #include "node/launcher.h"
 #include "node/shutdown.h"
+#include "pgstat.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/array.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
 
 #define RESTART_DELAY_MS 1000
 
@@ -21,6 +29,7 @@ static const struct
 	[WORKER_NOTIFIER] = {"baton_notifier_main", "notifier"},
 	[WORKER_RECONCILE] = {"baton_reconcile_main", "reconcile"},
 	[WORKER_FETCH] = {"baton_fetch_main", "fetch"},
+	[WORKER_INDEX_BUILDER] = {"baton_index_builder_main", "index builder"},
 };
 
 /*
@@ -75,6 +84,8 @@ worker_wanted(Coordinator *c, WorkerKind kind)
 		case WORKER_FETCH:
 			return c->running && c->control.intent == INTENT_ACTIVE &&
 				c->consensus.role == ROLE_UNKNOWN && c->consensus.fetch_from != 0;
+		case WORKER_INDEX_BUILDER:
+			return c->running && c->control.intent == INTENT_ACTIVE && index_work_waits(c->node);
 		default:
 			return false;
 	}
@@ -139,6 +150,49 @@ supervise_one(Coordinator *c, WorkerKind kind, uint64 now)
 	slot->complained = true;
 }
 
+/* ---- apply before the index builder ---- */
+
+/* Does the one wait for a lock that the other has, or waits for in front of it? */
+static bool
+is_blocked_by(pid_t waiter, pid_t other)
+{
+	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "baton blockers", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(cxt);
+	ArrayType  *pids = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(waiter)));
+	int			n = ArrayGetNItems(ARR_NDIM(pids), ARR_DIMS(pids));
+	bool		blocked = false;
+
+	for (int i = 0; i < n; i++)
+		blocked |= ((int32 *) ARR_DATA_PTR(pids))[i] == other;
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(cxt);
+	return blocked;
+}
+
+/*
+ * Apply waits for nobody whose work can be begun anew.  The builder may also wait for
+ * apply's transaction, with the lock in its hand that apply wants: this comes before the
+ * deadlock check.
+ */
+static void
+make_way(Coordinator *c)
+{
+	NodeShared *node = c->node;
+	pid_t		applier,
+				builder;
+	PGPROC	   *proc;
+
+	if (c->workers[WORKER_INDEX_BUILDER].handle == NULL)
+		return;
+	SpinLockAcquire(&node->mutex);
+	applier = node->worker_pid[WORKER_APPLIER];
+	builder = node->worker_pid[WORKER_INDEX_BUILDER];
+	SpinLockRelease(&node->mutex);
+	proc = applier != 0 && builder != 0 ? BackendPidGetProc(applier) : NULL;
+	if (proc != NULL && (proc->wait_event_info & 0xFF000000) == PG_WAIT_LOCK && is_blocked_by(applier, builder))
+		end_worker(c, WORKER_INDEX_BUILDER);
+}
+
 /*
  * Start what should run and does not, end what should not.  now: boot_ms().
  */
@@ -147,6 +201,7 @@ coordinator_supervise(Coordinator *c, uint64 now)
 {
 	char		trouble[BATON_REASON_LEN] = "";
 
+	make_way(c);
 	for (int kind = WORKER_CAPTURE; kind < WORKER_KINDS; kind++)
 	{
 		supervise_one(c, kind, now);
