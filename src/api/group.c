@@ -11,6 +11,7 @@
 #include "api/identity.h"
 #include "api/member_client.h"
 #include "api/unsupported.h"
+#include "apply/index_work.h"
 #include "commands/dbcommands.h"
 #include "copy/copy.h"
 #include "failover/gate.h"
@@ -21,6 +22,7 @@
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/uuid.h"
 #include "utils/wait_event.h"
 
@@ -348,6 +350,24 @@ primary_conninfo(NodeShared *node)
 	return out;
 }
 
+/* Nobody builds them any more. */
+static void
+name_unfinished_indexes(void)
+{
+	ListCell   *lc;
+
+	foreach(lc, index_work_list())
+	{
+		const IndexWork *work = lfirst(lc);
+		char	   *name = get_rel_name(work->index);
+
+		if (name != NULL)
+			ereport(WARNING,
+					(errmsg("index \"%s\" is not %s yet", name, work->drop ? "dropped" : "built"),
+					 errhint("%s it.", work->drop ? "DROP" : "REINDEX")));
+	}
+}
+
 /*
  * baton.leave_group(force boolean) returns void
  *
@@ -392,5 +412,6 @@ baton_leave_group(PG_FUNCTION_ARGS)
 	command_run(node, cmd, NULL);
 	command_raise(cmd);
 	wait_until_gone(node);
+	name_unfinished_indexes();
 	PG_RETURN_VOID();
 }
