@@ -273,6 +273,9 @@ coordinator_open_gate_if_ready(Coordinator *c)
 	gate_set(c->node, GATE_OPEN);
 	coordinator_note(c, "primary", "leads the group in term " UINT64_FORMAT, c->consensus.durable.term);
 	coordinator_publish(c);
+	/* what was applied was committed asynchronously; applied_floor, which this reign
+	 * writes, says that it is in the tables whatever happens */
+	XLogFlush(baton_log_marker("baton"));
 }
 
 /*

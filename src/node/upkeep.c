@@ -4,7 +4,9 @@
  */
 #include "node/coordinator.h"
 
+#include "access/xlog.h"
 #include "capture/slot.h"
+#include "replication/message.h"
 
 #define UPKEEP_INTERVAL_MS	1000
 #define SLOT_CHECK_TURNS	10
@@ -96,6 +98,9 @@ remove_old_segments(Coordinator *c)
 
 	if (keep < tail.start + STREAM_SEGMENT_SIZE)
 		return;
+	/* what was applied from there was committed asynchronously, and could not be read again */
+	if (!coordinator_is_arbiter(c))
+		XLogFlush(baton_log_marker("baton"));
 	LWLockAcquire(&node->log_lock, LW_EXCLUSIVE);
 	if (node->log_ready)
 		code = stream_remove_before(c->writer.directory, &node->tail, keep, &err);

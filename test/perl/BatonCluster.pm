@@ -21,7 +21,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(eventually caught_up same_data same_dump only_primary start_writer link_mode heal_links);
+our @EXPORT = qw(eventually caught_up same_data same_dump who_leads only_primary start_writer link_mode heal_links);
 our $DB = 'app';
 our $PATIENCE = 60;    # seconds, for things that take moments
 
@@ -208,6 +208,17 @@ sub eventually
 	}
 }
 
+# Waits until one of the nodes leads, with its gate open, and returns that.  A primary
+# that comes back in time for an election may have voted for a replica that is as new.
+sub who_leads
+{
+	my @nodes = @_;
+	my @lead;
+	eventually(sub { @lead = grep { $_->state eq 'primary' && $_->gate eq 'open' } @nodes; @lead == 1 })
+	  or die 'of ' . join(', ', map { $_->name . ' (' . $_->state . ')' } @nodes) . " none leads\n";
+	return $lead[0];
+}
+
 # The replicas have applied all that the primary has committed.
 sub caught_up
 {
@@ -295,21 +306,39 @@ sub only_primary
 
 # ---- harm ----
 
-# Process id of a worker: coordinator, capture, shipper, applier, ...; "" if not running.
+# Process id of a worker: coordinator, capture, shipper, applier, ...; "" if not running,
+# and it may have ended by itself before the caller looks at it.
 sub worker_pid
 {
 	my ($self, $kind) = @_;
 	return $self->run("select pid from pg_stat_activity where backend_type = 'baton $kind' and datname = '$DB'");
 }
 
-# kill -9 of a process: the server restarts all its backends.
+# kill -9 of a process: the server restarts all its backends.  Given as a process id, or
+# as a function that finds it, again if the one that it has found ends by itself.
 sub kill_backend
 {
-	my ($self, $pid) = @_;
-	die "no process to kill\n" unless $pid;
-	kill('KILL', $pid) == 1 or die "cannot kill $pid: $!\n";
+	my ($self, $process) = @_;
+	my $pid;
+	my $kill = sub { $pid = ref $process ? $process->() : $process; return $pid && kill('KILL', $pid) == 1; };
+	eventually($kill, ref $process ? $PATIENCE : 0) or die 'no process to kill: ' . ($pid || 'not found') . "\n";
 	eventually(sub { !kill(0, $pid) }) or die "$pid does not go away\n";
 	return;
+}
+
+# The process that keeps writing WAL to disk stands still until the server ends: what was
+# committed asynchronously is lost in a crash, if nobody else has seen to it.
+sub freeze_walwriter
+{
+	my ($self) = @_;
+	kill('STOP', $self->run(q(select pid from pg_stat_activity where backend_type = 'walwriter'))) == 1 or die "no walwriter\n";
+	return;
+}
+
+sub control_file
+{
+	my ($self) = @_;
+	return $self->data_dir . '/baton/' . $self->run('select oid from pg_database where datname = current_database()') . '/control';
 }
 
 sub _processes

@@ -6,6 +6,7 @@ use strict;
 use warnings;
 use BatonCluster;
 use Test::More;
+use Time::HiRes ();
 
 my ($n1, $n2) = BatonCluster->group(2, before => <<'SQL');
 create table writer_probe(id bigint primary key);
@@ -56,10 +57,8 @@ for my $k (@kinds)
 {
 	my ($node, $kind) = @$k;
 	my $name = "kill -9 of $kind on " . $node->name;
-	my $pid = '';
 	my @load = load($name);
-	ok(eventually(sub { $pid = victim($node, $kind) }), "$name: there is one");
-	$node->kill_backend($pid);
+	$node->kill_backend(sub { victim($node, $kind) });
 	eval { $_->() } for @load;
 	ok(eventually(sub { $node->try('select 1', seconds => 5)->{ok} }), "$name: the server is back");
 	settled($name);
@@ -114,4 +113,25 @@ caught_up($n1, $n2);
 is($writer->missing_on($result, $n2), 0, 'nor on the replica');
 is($n2->run("select count(*) from (select round, n from bulk group by 1, 2 having count(*) > 1) d"), 0, 'and none was applied twice');
 same_data($n1, $n2, 'both nodes are equal');
+
+# A new primary that is lost at once: all of its log is in its tables, as its control file
+# says, although it had applied the last of it without waiting for the disk.
+{
+	my $name = 'crash of a new primary';
+	$n2->freeze_walwriter;
+	$n1->run("insert into bulk select '$name', g, 'applied' from generate_series(1, 10) g");
+	caught_up($n1, $n2);
+	$n1->run(q(select baton.failover('n2', after => 'rejoin')));
+	$n2->wait_state('primary');
+	my $control = $n2->control_file;
+	my $leads = q(select coalesce(extract(epoch from max(at)), 'infinity') from baton.events where event = 'primary' and term = (select term from baton.status));
+	ok(eventually(sub { (Time::HiRes::stat($control))[9] > $n2->run($leads) }), "$name: its control file is of its reign");
+	$n2->crash;
+	$n2->start;
+	my $primary = who_leads($n1, $n2);
+	my $replica = $primary == $n1 ? $n2 : $n1;
+	$replica->wait_state('replica');
+	caught_up($primary, $replica);
+	same_data($n1, $n2, "$name: equal");
+}
 done_testing();
