@@ -14,7 +14,8 @@ create table writer_probe(id bigint primary key, at timestamptz default clock_ti
 create table accounts(id int primary key, balance bigint not null, note text);
 insert into accounts select g, 0, repeat('x', g % 50) from generate_series(1, 1000) g;
 SQL
-$_->safe_psql('postgres', 'create role client login') for $n1, $n2;
+$n1->run('create role client login');
+caught_up($n1, $n2);
 
 same_data($n1, $n2, 'the initial copy brings the rows');
 ok($n1->try('select 1', user => 'client')->{ok}, 'an ordinary role connects to the primary');

@@ -95,7 +95,7 @@ refused('not a node: stop', $n3, 'select baton.stop()', qr/^55000$/, qr/./);
 refused('wait_for in vain', $n2, "select baton.wait_for((select split_part(baton.position(), ':', 1)) || ':FFFFFFFF/0', '200ms')", qr/^(57014|55000|22023|08\w{3})$/, qr/./);
 
 # ---- an ordinary role may do none of it ----
-for my $n ($n1, $n2) { $n->safe_psql('postgres', 'create role ordinary login'); }
+$n1->run('create role ordinary login');
 for my $call ("create_group('g', 'x', 'dbname=x')", 'stop()', 'start()', "remove_node('n2')", 'promote()', 'leave_group()')
 {
 	refused("ordinary role: $call", $n1, "select baton.$call", qr/^42501$/, qr/permission/, undef, user => 'ordinary');

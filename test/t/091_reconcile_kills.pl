@@ -132,9 +132,10 @@ sub hand_back
 
 part_ways();
 wait_saved();
-my $pid;
-eventually(sub { $pid = $old->worker_pid('reconcile') });
-$old->kill_backend($pid) if $pid;
+# a worker that is not refused, and gets no answer, is there for longer
+$new->{proxy}->heal;
+$new->{proxy}->to_server('hold');
+$old->kill_backend(sub { $old->worker_pid('reconcile') });
 eventually(sub { $old->state ne 'unreachable' });
 mended('worker killed in the midst');
 hand_back();
