@@ -57,6 +57,9 @@ ddl_index_declare(IndexStmt *stmt, const char *text)
 
 	stmt = transformIndexStmt(table, stmt, text);
 	index = baton_define_index(table, stmt, true);
+	/* IF NOT EXISTS, and something else has the name */
+	if (!OidIsValid(index.objectId))
+		return;
 	CommandCounterIncrement();
 	mark_invalid(index.objectId, table);
 	CommandCounterIncrement();
@@ -94,7 +97,7 @@ ddl_index_build_later(IndexStmt *stmt, const char *text)
 		ddl_index_declare(stmt, text);
 		index = index_of(stmt);
 	}
-	if (get_index_isvalid(index))
+	if (!OidIsValid(index) || get_index_isvalid(index))
 		return false;
 	if (is_small(IndexGetRelation(index, false)))
 	{

@@ -41,16 +41,29 @@ typedef struct IndexBuilder
 	char		error[BATON_ERROR_LEN]; /* reported last */
 } IndexBuilder;
 
+static void
+tell_unique(IndexBuilder *b, bool unique)
+{
+	if (pg_atomic_exchange_u32(&b->node->index_work_unique, unique) != unique)
+		ConditionVariableBroadcast(&b->node->watch_cv);
+}
+
+/* What is to be done; the group hears whether this node could lead meanwhile. */
 static List *
 read_list(IndexBuilder *b)
 {
 	List	   *list;
+	ListCell   *lc;
+	bool		unique = false;
 
 	StartTransactionCommand();
 	MemoryContextSwitchTo(b->round_cxt);
 	list = index_work_list();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(b->round_cxt);
+	foreach(lc, list)
+		unique |= ((const IndexWork *) lfirst(lc))->unique;
+	tell_unique(b, unique);
 	return list;
 }
 
@@ -176,6 +189,7 @@ baton_index_builder_main(Datum main_arg)
 		pg_memory_barrier();
 		if (do_all(b))
 		{
+			tell_unique(b, false);
 			pg_atomic_write_u32(&node->index_work_done, asked);
 			retry = RETRY_FIRST_MS;
 			continue;

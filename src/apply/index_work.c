@@ -18,8 +18,9 @@
  *
  *	 a command of the stream, or a row, that fails while there is work to be done	is
  *				tried again when apply has done all of it (ADD PRIMARY KEY USING INDEX)
- *	 a reign of this node's own, or a failover to it	begins when the unique ones are
- *				built: a primary must refuse what its predecessor would have refused
+ *	 a reign of this node's own	begins when the unique ones are built: a primary must refuse
+ *				what its predecessor would have refused.  A failover to this node is refused
+ *				until then (failover/target.c), or waits for it, if it comes at that moment
  *	 apply, which wants a lock that the worker has	the worker is ended, and begins anew
  *				(coordinator_make_way)
  *
@@ -104,6 +105,17 @@ index_work_is_marked(const IndexWork *work)
 	return label != NULL && read_label(label, &now) && now.drop == work->drop;
 }
 
+static bool
+is_unique(Oid index)
+{
+	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
+	bool		unique = HeapTupleIsValid(tuple) && ((Form_pg_index) GETSTRUCT(tuple))->indisunique;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return unique;
+}
+
 /* There are few labels in a database, and their key begins with the object. */
 List *
 index_work_list(void)
@@ -125,6 +137,7 @@ index_work_list(void)
 			continue;
 		work = palloc(sizeof(IndexWork));
 		work->index = form->objoid;
+		work->unique = is_unique(work->index);
 		if (read_label(TextDatumGetCString(heap_getattr(tuple, Anum_pg_seclabel_label,
 														RelationGetDescr(rel), &isnull)), work))
 			list = lappend(list, work);
@@ -167,17 +180,6 @@ reindex(Oid index)
 	ExecReindex(NULL, stmt, false);
 }
 
-static bool
-is_unique(Oid index)
-{
-	HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(index));
-	bool		unique = HeapTupleIsValid(tuple) && ((Form_pg_index) GETSTRUCT(tuple))->indisunique;
-
-	if (HeapTupleIsValid(tuple))
-		ReleaseSysCache(tuple);
-	return unique;
-}
-
 void
 index_work_build(Oid index)
 {
@@ -207,7 +209,7 @@ index_work_do_all(bool unique_only)
 	{
 		IndexWork  *work = lfirst(lc);
 
-		if (unique_only && (work->drop || !is_unique(work->index)))
+		if (unique_only && (work->drop || !work->unique))
 			continue;
 		if (work->drop)
 		{

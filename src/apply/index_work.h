@@ -13,6 +13,7 @@ typedef struct IndexWork
 {
 	Oid			index;
 	bool		drop;			/* else: build */
+	bool		unique;			/* a primary must have it */
 	const char *search_path;	/* of who has given the command; for what the index calls */
 } IndexWork;
 

@@ -335,10 +335,7 @@ plugin_truncate(LogicalDecodingContext *ctx, ReorderBufferTXN *txn,
 	plugin_write_if_much(ctx);
 }
 
-/*
- * A command that ddl_hook.c has written, or a row that roles.c has.  Their first bytes
- * differ, so that neither can be shown again as the other.
- */
+/* A command that ddl_hook.c has written, or a row that roles.c has. */
 static bool
 put_ddl(Plugin *plugin, ReorderBufferTXN *txn, const char *prefix, Size size, const char *message)
 {
@@ -349,12 +346,9 @@ put_ddl(Plugin *plugin, ReorderBufferTXN *txn, const char *prefix, Size size, co
 	size_t		record;
 
 	if ((!command && strcmp(prefix, ROLE_MESSAGE_PREFIX) != 0) || size <= head || node == NULL ||
-		(message[head] == ROLE_MESSAGE_MARK) == command ||
 		!message_mac_fits(node, prefix, txn->xid, message + MESSAGE_MAC_LEN,
 						  size - MESSAGE_MAC_LEN, message))
 		return false;
-	if (!command)
-		head++;
 	plugin_ensure_begun(plugin, txn);
 	out = plugin_begin_records(plugin);
 	/* what is not streamed has committed: its subtransactions don't matter */
@@ -364,7 +358,7 @@ put_ddl(Plugin *plugin, ReorderBufferTXN *txn, const char *prefix, Size size, co
 	record_end(out, record);
 	plugin_records_done(plugin);
 	if (command)
-		plugin->rows_xid = size > head && (message[head] & (RECORD_DDL_NO_DATA | RECORD_DDL_ROWS)) ?
+		plugin->rows_xid = (message[head] & (RECORD_DDL_NO_DATA | RECORD_DDL_ROWS)) ?
 			txn->xid : InvalidTransactionId;
 	return true;
 }

@@ -109,9 +109,9 @@ add_specs(List *roles, List *specs)
 	return roles;
 }
 
-/* Members that CREATE ROLE or ALTER GROUP names. */
+/* Roles that CREATE ROLE or ALTER GROUP names in one of its options. */
 static List *
-add_members(List *roles, List *options)
+add_option(List *roles, List *options, const char *name)
 {
 	ListCell   *lc;
 
@@ -119,7 +119,7 @@ add_members(List *roles, List *options)
 	{
 		DefElem    *def = (DefElem *) lfirst(lc);
 
-		if (strcmp(def->defname, "rolemembers") == 0)
+		if (strcmp(def->defname, name) == 0)
 			roles = add_specs(roles, (List *) def->arg);
 	}
 	return roles;
@@ -197,8 +197,8 @@ roles_of(Node *parsetree)
 		case T_CreateRoleStmt:
 			return add_role(NIL, get_role_oid(((CreateRoleStmt *) parsetree)->role, true));
 		case T_AlterRoleStmt:
-			return add_members(add_specs(NIL, list_make1(((AlterRoleStmt *) parsetree)->role)),
-							   ((AlterRoleStmt *) parsetree)->options);
+			return add_option(add_specs(NIL, list_make1(((AlterRoleStmt *) parsetree)->role)),
+							  ((AlterRoleStmt *) parsetree)->options, "rolemembers");
 		case T_AlterRoleSetStmt:
 			return roles_of_setting((AlterRoleSetStmt *) parsetree);
 		case T_DropRoleStmt:
@@ -219,6 +219,26 @@ roles_of(Node *parsetree)
 		default:
 			return NIL;
 	}
+}
+
+/* All roles that the rows name which the command will have changed, as far as they are there. */
+static List *
+roles_named(Node *parsetree)
+{
+	if (IsA(parsetree, GrantRoleStmt))
+	{
+		GrantRoleStmt *stmt = (GrantRoleStmt *) parsetree;
+
+		return add_granted(add_specs(NIL, stmt->grantee_roles), stmt->granted_roles);
+	}
+	if (IsA(parsetree, CreateRoleStmt))
+	{
+		List	   *options = ((CreateRoleStmt *) parsetree)->options;
+
+		return add_option(add_option(add_option(NIL, options, "addroleto"), options, "rolemembers"),
+						  options, "adminmembers");
+	}
+	return roles_of(parsetree);
 }
 
 /* ---- before ---- */
@@ -276,9 +296,12 @@ role_command_begin(RoleCommand *command, Node *parsetree, NodeShared *node)
 	lock_name(parsetree);
 	if (!command->known || node == NULL)
 		return;
-	roles_log_needed(node);
-	roles_lock_shared();
 	roles = roles_of(parsetree);
+	if (list_member_oid(roles, InvalidOid))
+		roles_log_needed(node);
+	else
+		roles_log_named(node, roles_named(parsetree));
+	roles_lock_shared();
 	/* an empty entry, so that the list has a place */
 	command->before = list_make1(palloc0(sizeof(RoleBefore)));
 	foreach(lc, roles)

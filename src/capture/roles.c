@@ -35,11 +35,11 @@
  * preceded by what its session sees of all roles (roles_log_needed).
  * roles_changing covers the moment in which a commit is visible and not counted yet.
  *
- * A role that somebody is changing then can't be locked.  Another database may have made
- * it, and the session use it, so it is told as one to be made where it is missing: the
- * newer state may be in the stream by then and is left alone.  While it is being renamed
- * or dropped it is not told at all.  Were it made on the replicas behind that, it would
- * stay there for ever, and be in the way of the next role with its name.
+ * Such a role is told as one to be made where it is missing: its row is not locked, and
+ * the newer state, which may be in the stream by then, is left alone.  While some role is
+ * being renamed or dropped, one is told only if its row can be locked.  Were it made on
+ * the replicas behind its end, it would stay there for ever, and be in the way of the
+ * next role with its name.
  */
 #include "capture/roles.h"
 
@@ -73,7 +73,6 @@ roles_log(NodeShared *node, const RoleState *state)
 	StreamBuf	buf = {0};
 
 	message_begin(&buf);
-	stream_buf_u8(&buf, ROLE_MESSAGE_MARK);
 	record_put_role_body(&buf, &state->record, state->texts);
 	message_log(node, ROLE_MESSAGE_PREFIX, &buf);
 }
@@ -145,6 +144,8 @@ typedef struct NeededRoles
 {
 	NodeShared *node;
 	bool		names_stay;		/* until this transaction ends */
+	bool		only_named;		/* these, and no memberships */
+	const List *named;
 	List	   *left_out;		/* OIDs of roles that may be called otherwise by then */
 	MemoryContext cxt;			/* of left_out */
 } NeededRoles;
@@ -167,17 +168,18 @@ log_needed(RoleState *state, Relation catalog, HeapTuple row, void *arg)
 	switch (state->record.item)
 	{
 		case ROLE_ATTRIBUTES:
-			if (roles_lock_row(catalog, row))
-				break;
-			if (!needed->names_stay)
+			if (needed->only_named && !list_member_oid(needed->named, state->key.role))
+				return;
+			if (needed->names_stay)
+				state->record.flags |= RECORD_ROLE_IF_MISSING;
+			else if (!roles_lock_row(catalog, row))
 			{
 				leave_out(needed, state->key.role);
 				return;
 			}
-			state->record.flags |= RECORD_ROLE_IF_MISSING;
 			break;
 		case ROLE_MEMBER:
-			if (list_member_oid(needed->left_out, state->key.role) ||
+			if (needed->only_named || list_member_oid(needed->left_out, state->key.role) ||
 				list_member_oid(needed->left_out, state->key.member) ||
 				!roles_lock_row(catalog, row))
 				return;
@@ -194,10 +196,10 @@ log_needed(RoleState *state, Relation catalog, HeapTuple row, void *arg)
  * The names are locked before the rows are looked at: what was renamed or dropped before
  * that is seen as it is.
  */
-void
-roles_log_needed(NodeShared *node)
+static void
+log_all_needed(NeededRoles *needed)
 {
-	NeededRoles needed = {.node = node, .cxt = CurrentMemoryContext};
+	NodeShared *node = needed->node;
 
 	if (!baton_replicate_roles || !roles_pending(node))
 		return;
@@ -206,9 +208,27 @@ roles_log_needed(NodeShared *node)
 	if (!roles_pending(node))
 		return;
 	roles_lock_shared();
-	needed.names_stay = roles_lock_names();
-	role_states_each(log_needed, &needed);
-	list_free(needed.left_out);
+	needed->names_stay = roles_lock_names();
+	role_states_each(log_needed, needed);
+	list_free(needed->left_out);
+}
+
+void
+roles_log_needed(NodeShared *node)
+{
+	NeededRoles needed = {.node = node, .cxt = CurrentMemoryContext};
+
+	log_all_needed(&needed);
+}
+
+/* Rows of others are not locked: of two sessions that each change a role next, neither
+ * could go on. */
+void
+roles_log_named(NodeShared *node, const List *roles)
+{
+	NeededRoles needed = {.node = node, .only_named = true, .named = roles, .cxt = CurrentMemoryContext};
+
+	log_all_needed(&needed);
 }
 
 static void

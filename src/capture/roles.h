@@ -12,10 +12,9 @@
 #include "nodes/pg_list.h"
 #include "utils/relcache.h"
 
-/* The message that a row is in WAL: its mark (message_mac.h); u32 subxid; a byte that no
- * command begins with; a ROLE record's body. */
+/* The message that a row is in WAL: its mark (message_mac.h); u32 subxid; a ROLE record's
+ * body. */
 #define ROLE_MESSAGE_PREFIX "baton.role"
-#define ROLE_MESSAGE_MARK	'R'
 
 /* ---- role_state.c: rows of the shared catalogs, as they travel ---- */
 
@@ -85,6 +84,8 @@ extern void roles_commit_prepared(bool logged);
 extern bool roles_pending(NodeShared *node);
 /* A command of the stream is about to be written: bring first what it may need. */
 extern void roles_log_needed(NodeShared *node);
+/* The same before a command that changes roles: these OIDs are all that it names. */
+extern void roles_log_named(NodeShared *node, const List *roles);
 /* Make sure that nobody changes the row before the transaction ends; false: somebody
  * is doing that. */
 extern bool roles_lock_row(Relation catalog, HeapTuple row);

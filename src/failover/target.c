@@ -34,7 +34,7 @@ unfit_target(Coordinator *c, const Member *m, const PeerShared *peer)
 	if (peer->state != NODE_REPLICA)
 		return psprintf("its state is %s", node_state_name(peer->state));
 	if (peer->apply_error[0] != '\0')
-		return psprintf("it has stopped applying: %s", peer->apply_error);
+		return psprintf("it is not ready: %s", peer->apply_error);
 	return NULL;
 }
 

@@ -91,6 +91,7 @@ $n1->run(q{delete from twins where ctid = '(0,1)'});
 $n1->run('reindex index concurrently twins_1_a_b_idx');
 indexes_are('twins_1', 'twins_1_a_b_idx true', 'REINDEX makes it valid');
 $n1->run('create index concurrently if not exists made_apart on twins_1(b); create index concurrently if not exists made_apart on twins_1(b)');
+$n1->run('create table its_name(i int primary key); create index concurrently if not exists its_name on twins_1(b)');
 travels('indexes that were invalid', 'alter index whole attach partition twins_1_a_b_idx; drop index concurrently made_apart');
 
 travels('the order of CLUSTER', q{

@@ -45,7 +45,7 @@ sub waits
 $n1->run(q{
 	create table goes_on(i int primary key);
 	create role altered login; create role renamed_old login; create role dropped login; create role owner_old; create role in_use_old;
-	create role swap_a; create role swap_b; create role joins; grant swap_a to joins});
+	create role swap_a; create role swap_b; create role swap_0; create role swap_1; create role joins; grant swap_a to joins});
 same_roles('as it begins');
 
 # From here on something of another database is to be told, and the coordinator, which would
@@ -69,6 +69,17 @@ same_roles('what a role was before a new name or its end does not come behind th
 # the old name is free
 $n1->run('alter role renamed_new rename to renamed_old; create role dropped');
 same_roles('names are given anew');
+
+# ---- sessions that each tell what they need, and change a role then, are in nobody's way ----
+
+{
+	my @sessions = ($changer, $teller);
+	$sessions[$_]->query_safe("begin; create role made_$_ in role swap_$_") for 0, 1;
+	$sessions[$_]->query_safe("alter role swap_$_ connection limit 3") for 0, 1;
+	$_->query_safe('commit') for @sessions;
+	is($n1->run(q{select string_agg(rolconnlimit::text, ' ') from pg_roles where rolname ~ '^swap_[01]$'}), '3 3', 'both have changed a role');
+	same_roles('two that change roles side by side');
+}
 
 # ---- the role has been altered when it is told, and is to get its name, or go, then ----
 

@@ -149,16 +149,25 @@ same_dump($n1, $n2, 'both sides are equal', '--schema-only');
 # ---- the baton is passed on meanwhile ----
 
 $reader = old_reader($n2);
-$n1->run('create index concurrently t_v2 on t(v)');
 $n1->run('create unique index concurrently t_u on t(u)');
 caught_up($n1, $n2);
-is(pending($n2), 't_u CREATE INDEX CONCURRENTLY, t_v2 CREATE INDEX CONCURRENTLY', 'two are to be built');
+ok(eventually(sub { $n1->run('select error from baton.stat_replication') =~ /unique indexes are still to be built/ }), 'the primary knows that its replica lacks a unique index');
 my $r = $n1->try(q{select * from baton.failover('n2', after => 'rejoin')});
+like($r->{text}, qr/unique indexes are still to be built, see baton.pending_indexes/, '... and does not hand over to it');
+$n1->run('insert into t(id, u) values (8000, 8000)');
+$reader->quit;
+ok(done($n2), '... until it is built');
+ok(eventually(sub { $n1->run('select error from baton.stat_replication') eq '' }), '... and known to be');
+
+$reader = old_reader($n2);
+$n1->run('create index concurrently t_v2 on t(v)');
+caught_up($n1, $n2);
+$r = $n1->try(q{select * from baton.failover('n2', after => 'rejoin')});
 ok($r->{ok}, 'failover') or diag($r->{text});
 $n2->wait_state('primary');
-is(pending($n2), 't_v2 CREATE INDEX CONCURRENTLY', 'the new primary has built the unique one');
+is(pending($n2), 't_v2 CREATE INDEX CONCURRENTLY', 'another index may follow later');
 $r = $n2->try('insert into t(id, u) values (8001, 5)');
-is($r->{state}, '23505', '... and refuses what it refuses');
+is($r->{state}, '23505', 'the new primary refuses what its predecessor would');
 
 # a node that joins is to have the index, which pg_dump leaves out
 my $n3 = BatonCluster->node('n3', conf => 'baton.min_concurrent_build_size = 0');
@@ -185,6 +194,15 @@ $n2->crash;
 $n1->wait_state('primary');
 is(pending($n1), '', 'elected, it has built it before it takes writes');
 ok(whole($n1, 't_u2'), '... with all rows');
+$reader->quit;
+
+# ---- a node that leaves ----
+
+$reader = old_reader($n3);
+$n1->run('create index concurrently t_left on t(w)');
+caught_up($n1, $n3);
+$r = $n3->try('select baton.leave_group(force => true)');
+like($r->{text}, qr/WARNING: .*index "t_left" is not built yet\n.*REINDEX/s, 'a node that leaves names what it has not built');
 $reader->quit;
 
 done_testing;
