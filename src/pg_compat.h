@@ -328,6 +328,13 @@ baton_syncrep_first(int mode)
 	index_beginscan(rel, index, snapshot, nkeys, 0)
 #endif
 
+/* A background worker, not a session. */
+#if PG_VERSION_NUM >= 180000
+#define baton_proc_is_worker(proc)	(!(proc)->isRegularBackend)
+#else
+#define baton_proc_is_worker(proc)	((proc)->isBackgroundWorker)
+#endif
+
 /* New, empty storage for an index. */
 #include "utils/relcache.h"
 #if PG_VERSION_NUM >= 160000

@@ -29,6 +29,7 @@ int			baton_rollback_limit;
 int			baton_ship_window;
 int			baton_reconnect_max_delay;
 int			baton_apply_retry_interval;
+int			baton_apply_lock_timeout;
 int			baton_min_concurrent_build_size;
 char	   *baton_session_token;
 
@@ -59,6 +60,11 @@ define_stream_settings(void)
 							"Sets the time between two attempts to apply a transaction that failed.",
 							NULL,
 							&baton_apply_retry_interval, 5000, 100, 3600 * 1000,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("baton.apply_lock_timeout",
+							"Sets how long apply waits for sessions that hold a lock which it needs, before these are cancelled.",
+							"-1 means for ever; a node that is about to lead does not wait.",
+							&baton_apply_lock_timeout, 30000, -1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("baton.min_concurrent_build_size",
 							"Sets from which size of its table on an index that the primary has built CONCURRENTLY is built beside apply.",

@@ -28,6 +28,7 @@ extern int	baton_rollback_limit;		/* transactions that may be rolled back, -1 no
 extern int	baton_ship_window;			/* kB in flight to one replica */
 extern int	baton_reconnect_max_delay;	/* ms, upper end of the backoff */
 extern int	baton_min_concurrent_build_size;	/* blocks of the table */
+extern int	baton_apply_lock_timeout;	/* ms that apply waits for locks of sessions, -1 for ever */
 extern int	baton_apply_retry_interval; /* ms between attempts after an apply error */
 
 /* internal: proves that a session belongs to baton's own restore */

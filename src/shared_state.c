@@ -85,6 +85,7 @@ node_slot_init(NodeShared *node, int tranche)
 	pg_atomic_init_u32(&node->roles_changed, 0);
 	pg_atomic_init_u32(&node->roles_logged, 0);
 	pg_atomic_init_u32(&node->roles_told, 0);
+	pg_atomic_init_u32(&node->apply_blocked, 0);
 	pg_atomic_init_u32(&node->index_work_asked, 0);
 	pg_atomic_init_u32(&node->index_work_unique, 0);
 	pg_atomic_init_u32(&node->index_work_done, 0);

@@ -339,6 +339,8 @@ typedef struct NodeShared
 	pg_atomic_uint32 roles_logged;	/* the same of those that it shows */
 	pg_atomic_uint32 roles_told;	/* coordinator: roles_changed up to which all is in the stream */
 
+	pg_atomic_uint32 apply_blocked; /* coordinator: 1 while apply waits for locks of sessions */
+
 	/* ---- indexes that are built beside apply, see apply/index_work.c ---- */
 	pg_atomic_uint32 index_work_asked; /* rises behind each commit that leaves some to the builder */
 	pg_atomic_uint32 index_work_unique;	/* builder: 1 while unique ones are among it */

@@ -435,8 +435,8 @@ sleep_ms(Coordinator *c, uint64 now)
 	for (int kind = WORKER_CAPTURE; kind < WORKER_KINDS; kind++)
 		if (c->workers[kind].wanted && c->workers[kind].handle == NULL)
 			until = Min(until, Max(c->workers[kind].restart_at, now + 1));
-	/* apply may come to wait for it */
-	if (c->workers[WORKER_INDEX_BUILDER].handle != NULL)
+	/* apply may come to wait for a lock */
+	if (c->workers[WORKER_INDEX_BUILDER].handle != NULL || c->term_end != 0 || c->apply_waits_since != 0)
 		until = Min(until, now + 50);
 	if (c->shutdown.phase != SHUTDOWN_NOT)
 		until = Min(until, now + 5);

@@ -99,6 +99,14 @@ typedef struct PendingEvent
 	char		detail[BATON_ERROR_LEN];
 } PendingEvent;
 
+/* What sessions have been told that hold a lock which apply waits for, see make_way.c. */
+typedef enum ApplyWay
+{
+	WAY_WAITS = 0,				/* nothing yet */
+	WAY_CANCELLED,
+	WAY_ENDED
+} ApplyWay;
+
 typedef struct Coordinator
 {
 	NodeShared *node;
@@ -128,6 +136,8 @@ typedef struct Coordinator
 	XLogRecPtr	own_end;		/* capture must have read the own WAL up to here before anything
 								 * is applied: there may be commits that nobody else has; 0 no */
 	StreamPos	term_end;		/* end of the own TERM frame while the gate waits for it, 0 none */
+	uint64		apply_waits_since;	/* ms: apply waits for a lock, 0 not */
+	ApplyWay	apply_way;		/* what has been done about that */
 	uint64		next_tick;		/* ms: when consensus wants its EV_TICK */
 	uint64		next_upkeep;	/* ms: marks, retention, slots */
 	uint64		held_until;		/* ms: a gate that was found HELD is closed then */
@@ -173,6 +183,9 @@ extern void coordinator_publish_promise(Coordinator *c);
 extern void coordinator_publish_lease(Coordinator *c, uint64 lease_until);
 extern void coordinator_lease_reason(Coordinator *c, const uint64 *heard, uint64 now, char *out, size_t size);
 
+/* make_way.c: sessions that apply waits for */
+extern void coordinator_make_way(Coordinator *c, uint64 now);
+
 /* recovery.c */
 extern void coordinator_recover(Coordinator *c);
 
@@ -182,6 +195,7 @@ extern void coordinator_publish_members(Coordinator *c);
 
 /* workers.c */
 extern void coordinator_supervise(Coordinator *c, uint64 now);
+extern void coordinator_end_worker(Coordinator *c, WorkerKind kind);
 extern void coordinator_await_worker(Coordinator *c, WorkerKind kind);
 extern void coordinator_stop_worker(Coordinator *c, WorkerKind kind);
 extern void coordinator_end_workers(Coordinator *c);

@@ -6,13 +6,6 @@
 #include "apply/index_work.h"
 #include "node/launcher.h"
 #include "node/shutdown.h"
-#include "pgstat.h"
-#include "storage/proc.h"
-#include "storage/procarray.h"
-#include "utils/array.h"
-#include "utils/fmgrprotos.h"
-#include "utils/memutils.h"
-#include "utils/wait_event.h"
 
 #define RESTART_DELAY_MS 1000
 
@@ -92,8 +85,8 @@ worker_wanted(Coordinator *c, WorkerKind kind)
 }
 
 /* Ask a worker to end, whatever else it is waiting for. */
-static void
-end_worker(Coordinator *c, WorkerKind kind)
+void
+coordinator_end_worker(Coordinator *c, WorkerKind kind)
 {
 	node_worker_tell(c->node, kind, true);
 	TerminateBackgroundWorker(c->workers[kind].handle);
@@ -127,7 +120,7 @@ supervise_one(Coordinator *c, WorkerKind kind, uint64 now)
 	if (!slot->wanted)
 	{
 		if (!ended)
-			end_worker(c, kind);
+			coordinator_end_worker(c, kind);
 		return;
 	}
 	if (!ended || now < slot->restart_at)
@@ -150,49 +143,6 @@ supervise_one(Coordinator *c, WorkerKind kind, uint64 now)
 	slot->complained = true;
 }
 
-/* ---- apply before the index builder ---- */
-
-/* Does the one wait for a lock that the other has, or waits for in front of it? */
-static bool
-is_blocked_by(pid_t waiter, pid_t other)
-{
-	MemoryContext cxt = AllocSetContextCreate(CurrentMemoryContext, "baton blockers", ALLOCSET_SMALL_SIZES);
-	MemoryContext old = MemoryContextSwitchTo(cxt);
-	ArrayType  *pids = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(waiter)));
-	int			n = ArrayGetNItems(ARR_NDIM(pids), ARR_DIMS(pids));
-	bool		blocked = false;
-
-	for (int i = 0; i < n; i++)
-		blocked |= ((int32 *) ARR_DATA_PTR(pids))[i] == other;
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(cxt);
-	return blocked;
-}
-
-/*
- * Apply waits for nobody whose work can be begun anew.  The builder may also wait for
- * apply's transaction, with the lock in its hand that apply wants: this comes before the
- * deadlock check.
- */
-static void
-make_way(Coordinator *c)
-{
-	NodeShared *node = c->node;
-	pid_t		applier,
-				builder;
-	PGPROC	   *proc;
-
-	if (c->workers[WORKER_INDEX_BUILDER].handle == NULL)
-		return;
-	SpinLockAcquire(&node->mutex);
-	applier = node->worker_pid[WORKER_APPLIER];
-	builder = node->worker_pid[WORKER_INDEX_BUILDER];
-	SpinLockRelease(&node->mutex);
-	proc = applier != 0 && builder != 0 ? BackendPidGetProc(applier) : NULL;
-	if (proc != NULL && (proc->wait_event_info & 0xFF000000) == PG_WAIT_LOCK && is_blocked_by(applier, builder))
-		end_worker(c, WORKER_INDEX_BUILDER);
-}
-
 /*
  * Start what should run and does not, end what should not.  now: boot_ms().
  */
@@ -201,7 +151,7 @@ coordinator_supervise(Coordinator *c, uint64 now)
 {
 	char		trouble[BATON_REASON_LEN] = "";
 
-	make_way(c);
+	coordinator_make_way(c, now);
 	for (int kind = WORKER_CAPTURE; kind < WORKER_KINDS; kind++)
 	{
 		supervise_one(c, kind, now);
@@ -242,7 +192,7 @@ void
 coordinator_stop_worker(Coordinator *c, WorkerKind kind)
 {
 	if (c->workers[kind].handle != NULL)
-		end_worker(c, kind);
+		coordinator_end_worker(c, kind);
 	coordinator_await_worker(c, kind);
 }
 
@@ -252,7 +202,7 @@ coordinator_end_workers(Coordinator *c)
 {
 	for (int kind = WORKER_CAPTURE; kind < WORKER_KINDS; kind++)
 		if (c->workers[kind].handle != NULL)
-			end_worker(c, kind);
+			coordinator_end_worker(c, kind);
 }
 
 void

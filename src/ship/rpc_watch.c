@@ -71,6 +71,8 @@ watch_look(NodeShared *node, uint16 from, WatchView *v)
 	strlcpy(v->error, node->sync_error[0] ? node->sync_error : node->apply_error,
 			sizeof(v->error));
 	peer = node_peer(node, from);
+	if (v->error[0] == '\0' && pg_atomic_read_u32(&node->apply_blocked) != 0)
+		strlcpy(v->error, "apply waits for locks that other sessions have", sizeof(v->error));
 	if (v->error[0] == '\0' && pg_atomic_read_u32(&node->index_work_unique) != 0)
 		strlcpy(v->error, "unique indexes are still to be built, see baton.pending_indexes", sizeof(v->error));
 	v->messages = peer != NULL && peer->outbox_len > 0;
