@@ -103,8 +103,10 @@ my @others = grep { $_ != $primary } @nodes;
 $_->wait_state('replica') for @others;
 for my $node (@nodes)
 {
-	like($node->run("select string_agg(detail, ', ' order by id) from (select id, detail from baton.events where event = 'state' order by id desc limit 4) e"),
-		qr/from down to unknown/, 'all restarted: ' . $node->name . ' began as unknown');
+	ok(eventually(sub {
+		$node->run("select string_agg(detail, ', ' order by id) from (select id, detail from baton.events where event = 'state' order by id desc limit 4) e")
+		  =~ /from down to unknown/;
+	}), 'all restarted: ' . $node->name . ' began as unknown');
 }
 insert($primary, 'all restarted');
 caught_up($primary, @others);

@@ -35,8 +35,15 @@ sub primary_of
 	return $p[0];
 }
 
-# When the gate opened for the reign that a node leads in now.
-sub opened { my ($node) = @_; return $node->run("select max(at) from baton.events where event = 'primary'"); }
+# When the gate opened for the reign that a node leads in now; the row comes a moment later.
+sub opened
+{
+	my ($node) = @_;
+	my $at;
+	eventually(sub { $at = $node->run("select max(at) from baton.events where event = 'primary' and term = (select term from baton.status)") })
+	  or die "there is no event of its reign\n";
+	return $at;
+}
 
 # Test: a primary that is cut off by $break closes its gate before another leads, with
 # the reason; heal, and it follows.  Returns the new primary.

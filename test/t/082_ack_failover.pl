@@ -50,6 +50,7 @@ sub cut_off
 	my ($name, $id, $break) = @_;
 	my $primary = primary_of($name, @nodes);
 	my @others = others($primary);
+	my $term = $primary->term;
 	$primary->run(both($id));
 	caught_up($primary, @others);
 
@@ -61,8 +62,9 @@ sub cut_off
 	like($r->{text}, qr/terminating connection|server closed the connection/, "$name: its session has ended") or diag($r->{text});
 
 	my $new = primary_of($name, @others);
-	my $closed = $primary->run("select max(at) from baton.events where event = 'lease lost'");
-	is($new->run("select max(at) > '$closed'::timestamptz from baton.events where event = 'primary'"), 't', "$name: the gate was closed before another led");
+	my $closed;
+	ok(eventually(sub { $closed = $primary->run("select max(at) from baton.events where event = 'lease lost' and term = $term") }), "$name: it has lost its lease");
+	ok(eventually(sub { $new->run("select max(at) > '$closed'::timestamptz from baton.events where event = 'primary'") eq 't' }), "$name: the gate was closed before another led");
 	$new->run("insert into t values ($id + 2, 'new')");
 	heal_links(@nodes);
 	$primary->wait_state('replica');
@@ -98,7 +100,7 @@ $primary = primary_of('all lost', @nodes);
 cmp_ok($primary->term, '>', $term, 'all lost: in a new term');
 for my $n (@nodes)
 {
-	is($n->run("select count(*) from baton.events where event = 'state' and detail ~ '^from down to unknown' and id > " . $started{ $n->name }), 1,
+	ok(eventually(sub { $n->run("select count(*) from baton.events where event = 'state' and detail ~ '^from down to unknown' and id > " . $started{ $n->name }) == 1 }),
 		'all lost: ' . $n->name . ' started as unknown');
 }
 my $seen = $primary->run('select count(*) from writer_probe');

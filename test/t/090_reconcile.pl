@@ -173,7 +173,7 @@ $n1->wait_state('replica');
 caught_up($n2, $n1);
 same_data($n2, $n1, 'the same after a crash');
 is($n1->run('select count(*) from pg_prepared_xacts'), 0, 'the prepared transaction is rolled back');
-is($n1->run(q(select count(*) from baton.events where detail ~ 'prepared transaction "p"')), 1, 'with an event');
+ok(eventually(sub { $n1->run(q(select count(*) from baton.events where detail ~ 'prepared transaction "p"')) == 1 }), 'with an event');
 is($n1->run(q(select count(*) from baton.rolled_back where new_row->>'id' = '700' or key->>'id' = '1' and "table" = 'public.quiet' and operation = 'DELETE')),
 	2, 'both commits are saved');
 no_copy($n1, 'still without a copy');

@@ -10,7 +10,7 @@ use BatonCluster;
 use BatonProxy;
 use Test::More;
 
-my ($n1, $n2) = BatonCluster->group(2, proxied => 1, before => 'create table t(id int primary key)');
+my ($n1, $n2) = BatonCluster->group(2, proxied => 1, conf => 'baton.election_timeout = 3s', before => 'create table t(id int primary key)');
 my $a = BatonCluster->node('a');
 
 $a->join_group($n1, "type => 'arbiter'");
@@ -49,7 +49,7 @@ $n1->crash;
 $n2->{proxy}->heal;
 $n2->wait_state('primary');
 is($n2->run('select count(*) from t where id > 10000'), 1000, 'elected, n2 has all that was acknowledged');
-is($n2->run("select count(*) > 0 from baton.events where event = 'fetched' and detail like '%from \"a\"'"), 't', 'it fetched it from the arbiter');
+ok(eventually(sub { $n2->run("select count(*) > 0 from baton.events where event = 'fetched' and detail like '%from \"a\"'") eq 't' }), 'it fetched it from the arbiter');
 $n2->run('insert into t values (20000)');
 
 # ---- the old primary finds its way back ----

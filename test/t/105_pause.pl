@@ -61,7 +61,10 @@ $n1->run("insert into t values (1, 'start')");
 # ---- paused: a planned failover works, and the pause stays ----
 $n1->run('select baton.pause()');
 ok(paused_on('t', @nodes), 'paused: all show it');
-is($_->run("select count(*) from baton.events where event = 'pause' and detail like '%paused%'"), 1, 'paused: an event on ' . $_->name) for @nodes;
+for my $node (@nodes)
+{
+	ok(eventually(sub { $node->run("select count(*) from baton.events where event = 'pause' and detail like '%paused%'") == 1 }), 'paused: an event on ' . $node->name);
+}
 $n1->run('select baton.pause()');
 is($n1->run('select paused from baton.status'), 't', 'paused: again changes nothing');
 my $r = $n1->try("select * from baton.failover('n2', 'rejoin')");
@@ -99,7 +102,7 @@ $n3->wait_state('primary');
 $n2->start;
 $_->wait_state('replica') for $n1, $n2;
 ok(paused_on('f', @nodes), 'promoted: the pause is over, on all');
-is($n3->run("select count(*) from baton.events where event = 'pause' and detail like 'promote() has ended the pause%'"), 1, 'promoted: an event says why');
+ok(eventually(sub { $n3->run("select count(*) from baton.events where event = 'pause' and detail like 'promote() has ended the pause%'") == 1 }), 'promoted: an event says why');
 caught_up($n3, $n1, $n2);
 same_data($n3, $_, 'promoted: ' . $_->name . ' is equal') for $n1, $n2;
 
