@@ -14,6 +14,7 @@ my ($n1, $n2) = BatonCluster->group(2, conf => <<'CONF', before => <<'SQL');
 baton.stream_keep_size = 64MB
 baton.reconnect_max_delay = 500ms
 baton.apply_retry_interval = 500ms
+baton.election_timeout = 5s
 max_wal_size = 64MB
 min_wal_size = 32MB
 CONF

@@ -67,12 +67,18 @@ $n3->freeze;
 waits('majority, both are frozen', $n2, $n3);
 
 # ---- a lease that lapses while a commit waits ----
-for my $n ($n2, $n3, $n1)
+sub lease
 {
-	$n->append_conf('postgresql.conf', 'baton.election_timeout = 1s');
-	$n->reload;
+	my ($length) = @_;
+	for my $n ($n2, $n3, $n1)
+	{
+		$n->append_conf('postgresql.conf', "baton.election_timeout = $length");
+		$n->reload;
+	}
+	eventually(sub { $n1->run('show baton.election_timeout') eq $length }) or die "the lease does not change\n";
+	return;
 }
-ok(eventually(sub { $n1->run('show baton.election_timeout') eq '1s' }), 'a short lease');
+lease('1s');
 $n1->run("select baton.set_priority('$_', 0)") for qw(n2 n3);    # n1 is to lead again
 $_->freeze for $n2, $n3;
 my $late = $n1->try_later('insert into t values (' . ++$id . ')');
@@ -83,6 +89,7 @@ is(waiting(), 0, 'nobody waits any more');
 $_->thaw for $n2, $n3;
 ok(eventually(sub { $n1->state eq 'primary' && $n1->gate eq 'open' }), 'it leads again when they are back');
 commits('majority, in the next reign');
+lease('1min');
 
 # ---- a replica that is stopped counts in the group's size ----
 $n3->run('select baton.stop()');

@@ -10,7 +10,7 @@ use BatonCluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my ($n1, $n2) = BatonCluster->group(2, before => 'create table t(id int primary key)');
+my ($n1, $n2) = BatonCluster->group(2, conf => 'baton.election_timeout = 3s', before => 'create table t(id int primary key)');
 
 sub committed { return $_[0]->run('select members_committed from baton.status') eq 't' }
 sub reason { return $_[0]->run("select coalesce(reason, '') from baton.status") }

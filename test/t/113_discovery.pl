@@ -9,7 +9,7 @@ use warnings;
 use BatonCluster;
 use Test::More;
 
-my ($n1, $n2, $n3) = BatonCluster->group(3, proxied => 1, before => 'create table t (id int primary key)');
+my ($n1, $n2, $n3) = BatonCluster->group(3, proxied => 1, conf => 'baton.election_timeout = 3s', before => 'create table t (id int primary key)');
 $n1->run('insert into t select generate_series(1, 100)');
 caught_up($n1, $n2, $n3);
 

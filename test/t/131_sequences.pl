@@ -14,7 +14,8 @@ my $CLIENTS = 8;
 my $seed = srand($ENV{BATON_SEED} // time);
 note("BATON_SEED=$seed");
 
-my @nodes = BatonCluster->group(3, conf => "baton.heartbeat_interval = 100ms\nbaton.election_timeout = 1s");
+my $conf = "baton.heartbeat_interval = 100ms\nbaton.election_timeout = 3s";
+my @nodes = BatonCluster->group(3, conf => $conf);
 my ($first) = @nodes;
 $first->run(<<'SQL' . join '', map { "create sequence jumps_$_;" } 1 .. $CLIENTS);
 create sequence plain; create sequence cached cache 10; create sequence down increment -3;
@@ -138,7 +139,7 @@ is($others[0]->run(q(select nextval('plain'))), $expected[0], 'a planned failove
 my $primary = $others[0];
 $primary->run(q(select nextval('plain')));
 my $state = $primary->run('select last_value, log_cnt from plain');
-ok(eventually(sub { $last->run('select last_value, log_cnt from plain') eq $state }, 30),
+ok(eventually(sub { $last->run('select last_value, log_cnt from plain') eq $state }),
 	'an exact state arrives by itself, and waits for no commit');
 
 # ---- a node that joins while values are drawn ----
@@ -153,7 +154,7 @@ SQL
 
 my $load = IPC::Run::start([ 'pgbench', '-n', '-c', 4, '-T', 60, '-f', $drawn, $primary->connstr($BatonCluster::DB) ],
 	'<', \undef, '>', \my $out, '2>', \my $err);
-my $joined = BatonCluster->node('n4', conf => 'baton.heartbeat_interval = 100ms');
+my $joined = BatonCluster->node('n4', conf => $conf);
 $joined->join_group($primary);
 $load->signal('TERM');
 $load->finish;
