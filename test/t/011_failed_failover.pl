@@ -20,7 +20,7 @@ my $insert = $n1->try_later('insert into t values (1)');
 my $r = $failover->();
 is($r->{ok}, 0, 'the failover is given up');
 like($r->{text}, qr/n2/, 'and its error names the target');
-$n1->wait_state('primary', 5);
+$n1->wait_state('primary');
 $r = $insert->();
 ok($r->{ok}, 'a writer that came meanwhile has only waited') or diag($r->{text});
 ok($n1->try('insert into t values (2)')->{ok}, 'the primary goes on');

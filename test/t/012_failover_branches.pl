@@ -30,7 +30,7 @@ sub fails_ok
 	is($r->{ok}, 0, "$name: fails");
 	like($r->{text}, $opt{like}, "$name: says why") if $opt{like};
 	isnt($r->{state} // '', 'XX000', "$name: is no internal error") or diag($r->{text});
-	$n1->wait_state('primary', 10);
+	$n1->wait_state('primary');
 	my $seen = $n1->run('select count(*) from writer_probe');
 	ok(eventually(sub { $n1->run('select count(*) from writer_probe') > $seen }), "$name: clients go on");
 	my $result = $writer->stop;
@@ -182,7 +182,7 @@ sub settle
 {
 	my ($name) = @_;
 	my @primary;
-	ok(eventually(sub { (@primary = grep { $_->state eq 'primary' } $n1, $n2) == 1 }, 30), "$name: one primary")
+	ok(eventually(sub { (@primary = grep { $_->state eq 'primary' } $n1, $n2) == 1 }), "$name: one primary")
 	  or diag(map { $_->name . ' ' . $_->run('select * from baton.status') . "\n" } $n1, $n2);
 	my ($p) = @primary;
 	my $other = $p == $n1 ? $n2 : $n1;

@@ -78,9 +78,7 @@ for my $round (1 .. $ROUNDS)
 	}
 	else
 	{
-		my $pid;
-		eventually(sub { $pid = $victim{$kind}->() }) or die "round $round: there is no $kind\n";
-		$n2->kill_backend($pid);
+		$n2->kill_backend($victim{$kind});
 		eventually(sub { applied() >= 0 }) or die "round $round: the server does not come back\n";
 	}
 	$wrong++ if $n2->run($consistent) != 2;

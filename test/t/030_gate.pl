@@ -161,13 +161,13 @@ sub query_waits
 	return eventually(sub {
 		$node->run("select count(*) from pg_stat_activity where wait_event_type = 'Extension'
 			and wait_event = 'Extension' and query like '$pattern' and pid <> pg_backend_pid()") >= 1;
-	}, 20);
+	});
 }
 
 sub gate_is
 {
 	my ($node, $wanted) = @_;
-	return eventually(sub { $node->gate eq $wanted }, 20);
+	return eventually(sub { $node->gate eq $wanted });
 }
 
 # A query in an open session; its error if it has one, else what it prints.
@@ -185,7 +185,7 @@ my $reader = $n1->session;
 ask($writer, q{begin; insert into t values (10, 'writer')});
 ask($locker, q{begin; lock table ser in share mode});
 ask($reader, q{begin; select count(*) from t});
-my $failover = $n1->try_later(q{select * from baton.failover(timeout => '6s', drain_timeout => '6s')});
+my $failover = $n1->try_later(q{select * from baton.failover(timeout => '10s', drain_timeout => '10s')});
 ok(gate_is($n1, 'draining'), 'a failover waits for the running writers');
 my $late = $n1->try_later(q{insert into t values (11, 'late')});
 ok(query_waits($n1, 'insert into t values (11%'), 'a new writer waits');
@@ -224,7 +224,7 @@ ask($asked_read_only, 'set default_transaction_read_only = on; select 1');
 my $loop = $n1->try_later(q{do $$ declare x bigint; begin loop x := nextval('s'); end loop; end $$});
 ok(eventually(sub { $n1->run('select is_called from s') eq 't' }), 'a loop draws');
 ask($writer, q{begin; insert into t values (20, 'in time')});
-$failover = $n1->try_later(q{select * from baton.failover('n2', after => 'rejoin', drain_timeout => '3s')});
+$failover = $n1->try_later(q{select * from baton.failover('n2', after => 'rejoin', drain_timeout => '5s')});
 ok(gate_is($n1, 'draining'), 'the failover drains');
 is(ask($writer, q{commit; select 'fine'}), 'fine', 'a transaction that ends in time commits');
 $r = $failover->();

@@ -179,7 +179,7 @@ for my $case ([ 'dumping', 'copy worker' ], [ 'restoring', 'copy worker' ],
 	elsif ($what eq 'copy worker')
 	{
 		my $pid = $target->try("select pid from pg_stat_activity where backend_type = 'baton copy'")->{out};
-		$target->kill_backend($pid) if $pid;
+		kill 'KILL', $pid if $pid;
 	}
 	else
 	{

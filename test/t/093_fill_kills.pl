@@ -36,7 +36,7 @@ for my $victim ('applier', 'server')
 	is($n1->run('select count(*) > 0 from baton.mending_row'), 't', "$victim: and not done");
 	if ($victim eq 'applier')
 	{
-		$n1->kill_backend($n1->worker_pid('applier'));
+		$n1->kill_backend(sub { $n1->worker_pid('applier') });
 	}
 	else
 	{

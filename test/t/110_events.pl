@@ -22,7 +22,7 @@ sub listener
 	return sub {
 		my ($pattern) = @_;
 		return $s->quit unless $pattern;
-		my $found = eventually(sub { $heard .= $s->query('select 1'); $heard =~ $pattern }, 30);
+		my $found = eventually(sub { $heard .= $s->query('select 1'); $heard =~ $pattern });
 		diag("heard: $heard") unless $found;
 		return $found;
 	};
@@ -69,7 +69,8 @@ my $own = $n1->session;
 $own->query_safe('listen mine');
 my $r = $n1->try(q{notify mine, 'x'});
 ok($r->{ok}, 'NOTIFY works on a replica') or diag($r->{text});
-like($own->query('select 1'), qr/"mine" with payload "x"/, 'and is heard');
+my $mine = '';
+ok(eventually(sub { $mine .= $own->query('select 1'); $mine =~ /"mine" with payload "x"/ }), 'and is heard');
 $own->quit;
 $_->() for @listeners;
 
@@ -90,16 +91,16 @@ sub BatonCluster::worker_pid_anywhere { return $_[0]->run("select pid from pg_st
 sub told { return -e $told ? slurp_file($told) : ''; }
 (my $file = $told) =~ s/'/'\\''/g;
 
-$n1->append_conf('postgresql.conf', 'baton.on_role_change_timeout = 1s');
-# slow commands: the changes come faster; values stand bare, in quotes, and in quotes of the other kind
-on_role_change($n1, qq{sleep 0.2; echo %o-%r '%n' "%g" %d l=%l t=%t c=%c 100%% >> '$file'});
+# commands that end when they may; values stand bare, in quotes, and in quotes of the other kind
+my $may_end = PostgreSQL::Test::Utils::tempdir() . '/may_end';
+on_role_change($n1, qq{while ! [ -e $may_end ]; do sleep 0.1; done; echo %o-%r '%n' "%g" %d l=%l t=%t c=%c 100%% >> '$file'});
 $n1->run('select baton.stop()');
 $n1->run('select baton.start()');
 $n1->wait_state('replica');
 my $dsn = $n2->dsn;
-my $told_at_once = told();
-ok(eventually(sub { told() =~ /unknown-replica/ }), 'the command is told of each change');
-unlike($told_at_once, qr/unknown-replica/, 'and nobody waited for it');
+is(told(), '', 'nobody waits for the command');
+append_to_file($may_end, '');
+ok(eventually(sub { told() =~ /unknown-replica/ }), 'which is told of each change');
 my $term = $n1->term;
 like(told(), qr/\Areplica-detached n1 shop app l=n2 t=$term c=\Q$dsn\E 100%\ndetached-unknown n1 shop app l= t=\d+ c= 100%\nunknown-replica n1 shop app l=n2 t=$term c=\Q$dsn\E 100%\n\z/,
 	'in order, with every placeholder filled in');
@@ -121,6 +122,7 @@ stop_and_start(qr/command substitution/, on_role_change($n1, 'x="$(echo %n)"'), 
 stop_and_start(qr/baton\.on_role_change has failed: child process exited with exit code 3\n.*The command was: exit 3 'replica'/,
 	on_role_change($n1, 'exit 3 %r'), 'a failure is logged with the command');
 my $sleeper = "$told.pid";
+$n1->append_conf('postgresql.conf', 'baton.on_role_change_timeout = 1s');
 (my $quoted = $sleeper) =~ s/'/'\\''/g;
 stop_and_start(qr/was ended after 1000 ms/, on_role_change($n1, "sleep 1000 & echo \$! > '$quoted'; wait"), 'a command that takes too long is ended');
 on_role_change($n1, '');

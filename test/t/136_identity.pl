@@ -123,7 +123,7 @@ eventually(sub {
 	$used = $n2->run(q(select string_agg(indexrelname, ' ' order by indexrelname) from pg_stat_user_indexes
 		where idx_scan > 0 and relname in ('btree', 'expression', 'partial', 'gist', 'hash', 'unique_nulls', 'unique_deferred')));
 	$used eq $expected;
-}, 20);
+});
 is($used, $expected, 'only indexes that hold every row help');
 
 # ---- the replica remembers ----

@@ -66,9 +66,7 @@ $n2->start;
 $n2->wait_state('replica');
 decoded();
 is(join(' ', @seen[ -3 .. -1 ]), 'h* i* 5', 'after a crash');
-my $applier;
-eventually(sub { $applier = $n2->worker_pid('applier') });
-$n2->kill_backend($applier);    # and with it, for PostgreSQL, all of the server's
+$n2->kill_backend(sub { $n2->worker_pid('applier') });    # and with it, for PostgreSQL, all of the server's
 eventually(sub { my $r = $n2->try('select 1', seconds => 5); $r->{ok} && $n2->worker_pid('applier') });
 $n1->run(q{select pg_logical_emit_message(false, 'shop', 'j')});
 is(decoded(), 'j*', 'after a crash of the applier');
