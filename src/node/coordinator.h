@@ -155,6 +155,7 @@ typedef struct Coordinator
 	bool		seen_failover;	/* FAILOVER_SEEN has been told */
 	uint64		seen_attempt;
 	uint32		upkeep_turn;
+	uint64		followed_term;	/* the term in which it was last seen to that nothing prepared is left */
 	XLogRecPtr	old_origins_lsn;	/* replication origins that are not in use go when capture is here; 0 none */
 	char		reconcile_reason[BATON_REASON_LEN]; /* published last */
 	uint16		noted_leader;	/* the primary that an event has named last, 0 none */

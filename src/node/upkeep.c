@@ -162,6 +162,21 @@ coordinator_tell(Coordinator *c, bool urgent)
 }
 
 /*
+ * A worker that applies may have been started before it was known who leads, so what is
+ * prepared goes again once this node follows somebody.
+ */
+static void
+end_prepared(Coordinator *c)
+{
+	uint64		term = c->consensus.durable.term;
+
+	if (c->consensus.role != ROLE_REPLICA || c->followed_term == term)
+		return;
+	c->followed_term = term;
+	coordinator_roll_back_prepared(c);
+}
+
+/*
  * Once a second (next_upkeep = 0: at once).
  */
 void
@@ -175,6 +190,7 @@ coordinator_upkeep(Coordinator *c)
 	if (!c->node->log_ready || c->control.intent == INTENT_COPYING)
 		return;
 	renew_marks(c);
+	end_prepared(c);
 	remove_old_segments(c);
 	coordinator_drop_old_origins(c);
 	if (coordinator_tells_sequences(c))
