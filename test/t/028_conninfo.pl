@@ -31,6 +31,7 @@ ssl_cert_file = '$dir/server.crt'
 ssl_key_file = '$dir/server.key'
 password_encryption = scram-sha-256
 baton.reconnect_max_delay = 500ms
+baton.election_timeout = 5s
 log_connections = on
 CONF
 	unlink $node->data_dir . '/pg_hba.conf';

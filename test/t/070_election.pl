@@ -13,7 +13,7 @@ use Test::More;
 
 my @nodes = BatonCluster->group(3, conf => <<'CONF', before => <<'SQL');
 baton.heartbeat_interval = 200ms
-baton.election_timeout = 1s
+baton.election_timeout = 2s
 CONF
 create table writer_probe(id bigint primary key);
 create table t(id int primary key, v text);
@@ -142,7 +142,7 @@ $old->stop('immediate');
 $primary->run("select baton.remove_node('" . $old->name . "')");
 ok(eventually(sub { $third->run('select count(*) from baton.nodes') == 2 }), 'two: both know that they are two');
 caught_up($primary, $third);
-$_->run(q(alter system set baton.election_timeout = '3s'; select pg_reload_conf())) for $primary, $third;
+$_->run(q(alter system set baton.election_timeout = '4s'; select pg_reload_conf())) for $primary, $third;
 $primary->crash;
 ok(eventually(sub { $third->state eq 'unknown' }), 'two: the replica misses its primary');
 is($third->try('insert into t values (-1)')->{state}, '25006', 'two: it takes no writes');
@@ -152,7 +152,7 @@ $third->wait_state('replica');
 insert($primary, 'two');
 caught_up($primary, $third);
 same_data($primary, $third, 'two: the primary leads again');
-$_->run(q(alter system set baton.election_timeout = '1s'; select pg_reload_conf())) for $primary, $third;
+$_->run(q(alter system reset baton.election_timeout; select pg_reload_conf())) for $primary, $third;
 $primary->crash;
 ok(eventually(sub { $third->state eq 'unknown' }), 'two: the replica misses it again');
 for my $round (1, 2)

@@ -13,7 +13,7 @@ use Test::More;
 
 my @nodes = BatonCluster->group(3, proxied => 1, conf => <<'CONF', before => 'create table t(id int primary key, v text)');
 baton.heartbeat_interval = 200ms
-baton.election_timeout = 1s
+baton.election_timeout = 2s
 baton.reconnect_max_delay = 1s
 CONF
 
@@ -68,7 +68,7 @@ sub cut_off
 	ok(eventually(sub { $r = $primary->try('insert into t values (-1)'); ($r->{detail} // '') =~ /^Reason: lease lost/ }),
 		"$name: with the reason") or diag($r->{text});
 	my $names = join ', ', map { '"' . $_->name . '"' } sort { $a->name cmp $b->name } @others;
-	like($r->{detail}, qr/heard from 1 of 3 voters within 1000 ms; not from $names\.$/, "$name: which names who is missing");
+	like($r->{detail}, qr/heard from 1 of 3 voters within 2000 ms; not from $names\.$/, "$name: which names who is missing");
 	like($primary->run('select reason from baton.status'), qr/^lease lost/, "$name: status has it too");
 	is($primary->state, 'unknown', "$name: it leads no more");
 	is($primary->run('select count(*) > 0 from t'), 't', "$name: and serves reads");

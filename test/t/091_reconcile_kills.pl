@@ -10,7 +10,7 @@ use warnings;
 use BatonCluster;
 use Test::More;
 
-my $conf = "baton.reconnect_max_delay = 300ms\nbaton.rollback_limit = 2";
+my $conf = "baton.reconnect_max_delay = 300ms\nbaton.election_timeout = 5s\nbaton.rollback_limit = 2";
 my ($n1, $n2, $n3) = BatonCluster->group(3, proxied => 1, conf => $conf, before => <<'SQL');
 create table t(id int primary key, v text, u int unique);
 create table trunc(id int primary key, v text);

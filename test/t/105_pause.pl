@@ -9,7 +9,7 @@ use Test::More;
 
 my @nodes = BatonCluster->group(3, before => 'create table t(id int primary key, v text)', conf => <<'CONF');
 baton.heartbeat_interval = 200ms
-baton.election_timeout = 1s
+baton.election_timeout = 2s
 baton.reconnect_max_delay = 500ms
 CONF
 my ($n1, $n2, $n3) = @nodes;
@@ -33,7 +33,7 @@ sub nobody_leads
 	{
 		# voters are bound by no promise for as long, and elect within two timeouts otherwise
 		ok(eventually(sub {
-			$n->run("select clock_timestamp() - max(at) > $TIMEOUTS * interval '1 s' from baton.events where event = 'state'") eq 't';
+			$n->run("select clock_timestamp() - max(at) > $TIMEOUTS * interval '2 s' from baton.events where event = 'state'") eq 't';
 		}), "$name: $TIMEOUTS election timeouts pass on " . $n->name);
 	}
 	for my $n (@left)

@@ -9,8 +9,9 @@ use BatonCluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my ($n1, $n2) = BatonCluster->group(2, before => 'create table t (id int primary key)');
-my $n3 = BatonCluster->node('n3');
+my $conf = 'baton.election_timeout = 5s';
+my ($n1, $n2) = BatonCluster->group(2, conf => $conf, before => 'create table t (id int primary key)');
+my $n3 = BatonCluster->node('n3', conf => $conf);
 
 # A session that listens; returns a function: has it been notified of this by now?
 sub listener

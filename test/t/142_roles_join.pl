@@ -9,7 +9,7 @@ use warnings;
 use BatonCluster;
 use Test::More;
 
-my ($n1, $n2) = map { BatonCluster->node("n$_") } 1, 2;
+my ($n1, $n2) = map { BatonCluster->node("n$_", conf => 'baton.election_timeout = 5s') } 1, 2;
 my $ROLES = q{
 	select rolname, rolsuper, rolcreatedb, rolcanlogin, rolconnlimit, rolpassword, shobj_description(oid, 'pg_authid')
 		from pg_authid where oid >= 16384 order by 1;
@@ -81,8 +81,11 @@ $n2->run('select baton.position()') for 1 .. 3;
 is(told($n2), $told, 'all is told, and not again');
 
 # the node that shares its server leads, and the other one follows it
+my $roles = $n2->run('select count(*) from pg_authid where oid >= 16384');
 $n2->run(q(select baton.failover('n1', after => 'rejoin')));
 $n1->wait_state('primary');
+# it tells them all when its reign begins; a position waits for that a moment only
+ok(eventually(sub { told($n1) >= $told + $roles }), 'the new primary tells all roles');
 $n1->run('select baton.position()');
 $told = told($n1);
 $n1->run(q{create role last_one login password 'q' in role team; alter role seven password 'r'; drop role many_12});
