@@ -22,7 +22,6 @@
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/uuid.h"
 #include "utils/wait_event.h"
 
@@ -359,11 +358,10 @@ name_unfinished_indexes(void)
 	foreach(lc, index_work_list())
 	{
 		const IndexWork *work = lfirst(lc);
-		char	   *name = get_rel_name(work->index);
 
-		if (name != NULL)
+		if (work->name[0] != '\0')
 			ereport(WARNING,
-					(errmsg("index \"%s\" is not %s yet", name, work->drop ? "dropped" : "built"),
+					(errmsg("index \"%s\" is not %s yet", work->name, work->drop ? "dropped" : "built"),
 					 errhint("%s it.", work->drop ? "DROP" : "REINDEX")));
 	}
 }

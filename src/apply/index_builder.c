@@ -70,8 +70,8 @@ read_list(IndexBuilder *b)
 static void
 report(IndexBuilder *b, const IndexWork *work, const ErrorData *e)
 {
-	char	   *error = psprintf("could not %s index with OID %u: %s", work->drop ? "drop" : "build",
-								 work->index, e->message);
+	char	   *error = psprintf("could not %s index \"%s\": %s", work->drop ? "drop" : "build",
+								 work->name, e->message);
 
 	if (strncmp(b->error, error, BATON_ERROR_LEN - 1) == 0)
 		return;

@@ -4,8 +4,9 @@
  * The phases of CREATE INDEX CONCURRENTLY (DefineIndex, PostgreSQL's
  * commands/indexcmds.c), by its own functions, upon an index that is there already:
  *
- *	 begin		if an earlier attempt has left something in the index: new storage, and
- *				nobody inserts into it
+ *	 begin		if an earlier attempt has left something in the index: nobody inserts into it
+ *				any more, and when that has gone round, it gets new storage.  Nobody reads
+ *				an index that is not valid, so this needs no lock that a reader would feel.
  *	 build		when all who write to the table know of the index, so that no HOT chain is
  *				made that it could not serve: fill it from a snapshot.  From here on
  *				writers insert into it.
@@ -91,18 +92,30 @@ set_not_ready(Oid index)
 	table_close(catalog, RowExclusiveLock);
 }
 
+/* Writers put no entries into it; true: some have. */
+static bool
+close_to_writers(Build *b)
+{
+	Relation	index = index_open(b->work->index, ShareUpdateExclusiveLock);
+	bool		ready = index->rd_index->indisready;
+
+	index_close(index, NoLock);
+	if (ready)
+	{
+		set_not_ready(b->work->index);
+		CacheInvalidateRelcacheByRelid(b->table);
+	}
+	return ready;
+}
+
+/* Nobody uses it. */
 static void
 empty(Build *b)
 {
-	Relation	index = index_open(b->work->index, AccessExclusiveLock);
+	Relation	index = index_open(b->work->index, ShareUpdateExclusiveLock);
 
-	if (index->rd_index->indisready || RelationGetNumberOfBlocks(index) > 0)
-	{
-		if (index->rd_index->indisready)
-			set_not_ready(b->work->index);
+	if (RelationGetNumberOfBlocks(index) > 0)
 		baton_set_new_storage(index);
-		CacheInvalidateRelcacheByRelid(b->table);
-	}
 	index_close(index, NoLock);
 }
 
@@ -112,6 +125,7 @@ static bool
 begin(Build *b)
 {
 	bool		wanted;
+	bool		was_ready = false;
 
 	StartTransactionCommand();
 	wanted = take_table(b);
@@ -123,9 +137,17 @@ begin(Build *b)
 		UnlockRelationIdForSession(&b->id, ShareUpdateExclusiveLock);
 	}
 	if (wanted)
-		empty(b);
+		was_ready = close_to_writers(b);
 	CommitTransactionCommand();
-	return wanted;
+	if (!wanted)
+		return false;
+
+	StartTransactionCommand();
+	if (was_ready)
+		WaitForLockers(b->tag, ShareLock, true);
+	empty(b);
+	CommitTransactionCommand();
+	return true;
 }
 
 static void

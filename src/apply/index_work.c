@@ -128,6 +128,7 @@ index_work_list(void)
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		FormData_pg_seclabel *form = (FormData_pg_seclabel *) GETSTRUCT(tuple);
+		char	   *name;
 		bool		isnull;
 		char	   *provider = TextDatumGetCString(heap_getattr(tuple, Anum_pg_seclabel_provider,
 																RelationGetDescr(rel), &isnull));
@@ -137,6 +138,8 @@ index_work_list(void)
 			continue;
 		work = palloc(sizeof(IndexWork));
 		work->index = form->objoid;
+		name = get_rel_name(work->index);
+		work->name = name != NULL ? name : "";
 		work->unique = is_unique(work->index);
 		if (read_label(TextDatumGetCString(heap_getattr(tuple, Anum_pg_seclabel_label,
 														RelationGetDescr(rel), &isnull)), work))

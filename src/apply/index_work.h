@@ -12,6 +12,7 @@
 typedef struct IndexWork
 {
 	Oid			index;
+	const char *name;			/* "" if it is gone */
 	bool		drop;			/* else: build */
 	bool		unique;			/* a primary must have it */
 	const char *search_path;	/* of who has given the command; for what the index calls */
