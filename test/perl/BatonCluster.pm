@@ -16,6 +16,7 @@ use parent -norequire, 'PostgreSQL::Test::Cluster';
 use Exporter 'import';
 use File::Temp ();
 use IPC::Run ();
+use List::Util qw(max min);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -195,16 +196,18 @@ sub wait_state
 	die sprintf "%s is %s, not %s\n", $self->name, $got, $wanted;
 }
 
-# Calls a function until it is true; false if that takes longer than some seconds.
+# Calls a function until it is true; false if that takes longer than some seconds.  On a
+# machine that is busy the function takes long itself: what is waited for gets as much time.
 sub eventually
 {
 	my ($condition, $seconds) = @_;
 	my $end = time + ($seconds // $PATIENCE);
 	while (1)
 	{
+		my $asked = time;
 		return 1 if $condition->();
 		return 0 if time > $end;
-		usleep(50_000);
+		usleep(1_000_000 * min(max(time - $asked, 0.05), 0.5));
 	}
 }
 
