@@ -63,7 +63,7 @@ define_stream_settings(void)
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("baton.apply_lock_timeout",
 							"Sets how long apply waits for sessions that hold a lock which it needs, before these are cancelled.",
-							"-1 means for ever; a node that is about to lead does not wait.",
+							"A node that is about to lead does not wait. -1 means for ever, then too.",
 							&baton_apply_lock_timeout, 30000, -1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("baton.min_concurrent_build_size",

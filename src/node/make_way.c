@@ -5,8 +5,8 @@
  * here, or has read it and sits in its transaction, has one that conflicts.  PostgreSQL's
  * hot standby gives such sessions a while (max_standby_streaming_delay) and ends them
  * then; here that is baton.apply_lock_timeout: what they run is cancelled, and if that is
- * not enough, they are ended.  A node that is about to lead gives them no time at all:
- * its gate opens when all is applied.
+ * not enough, they are ended.  A node that is about to lead gives them no time at all,
+ * unless it is told to wait for ever: its gate opens when all is applied.
  *
  * The index builder is ended at once: its work can be begun anew.  It may also wait for
  * apply's transaction with the lock in its hand that apply wants, so this must come before
@@ -139,6 +139,6 @@ coordinator_make_way(Coordinator *c, uint64 now)
 			coordinator_end_worker(c, WORKER_INDEX_BUILDER);
 	if (c->apply_way != WAY_WAITS)
 		limit += to_lead ? GRACE_TO_LEAD_MS : GRACE_MS;
-	if ((to_lead || baton_apply_lock_timeout >= 0) && now - c->apply_waits_since >= (uint64) limit)
+	if (baton_apply_lock_timeout >= 0 && now - c->apply_waits_since >= (uint64) limit)
 		tell_sessions(c, pids, n, now - c->apply_waits_since);
 }

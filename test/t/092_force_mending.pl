@@ -11,7 +11,8 @@ use BatonCluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $conf = "baton.reconnect_max_delay = 300ms\nbaton.election_timeout = 3s";
+# Readers hold up what is to happen, for as long as the test wants.
+my $conf = "baton.reconnect_max_delay = 300ms\nbaton.election_timeout = 3s\nbaton.apply_lock_timeout = -1";
 my ($n1, $n2) = BatonCluster->group(2, proxied => 1, conf => $conf, before => <<'SQL');
 create table t(id int primary key, v text, u int unique);
 create table big(id int primary key, body text, n int);

@@ -75,11 +75,11 @@ $other->query_safe('create temporary table mine(i int); begin; select count(*) f
 
 # ---- a node that is to lead ----
 
-set($n2, 'baton.apply_lock_timeout', '-1');
+set($n2, 'baton.apply_lock_timeout', '1h');
 $idle = reader($n2);
 $pid = pid_of($idle);
 $n1->run('alter table t add column c int default 3; insert into t values (11)');
-ok(eventually(sub { blocked($n2) }), 'apply waits for as long as it is told to');
+ok(eventually(sub { blocked($n2) }), 'apply waits, as it is told to');
 my ($end) = $n1->run('select baton.position()') =~ /:(.*)/;
 ok(eventually(sub { $n1->run("select flushed_position >= '$end'::pg_lsn from baton.stat_replication") eq 't' }), '... and has it all in its log');
 $n1->crash;
