@@ -14,7 +14,7 @@
 
 PASSED=0 FAILED=0 SKIPPED=0
 ONLY=("$@")
-SUITE_LIMIT=${SUITE_LIMIT:-900}   # seconds
+SUITE_LIMIT=${SUITE_LIMIT:-1500}  # seconds
 TAP_JOBS=${TAP_JOBS:-3}
 LONGEST=050_join_under_load
 LOGS=$(mktemp -d /tmp/baton-check.XXXXXX)
