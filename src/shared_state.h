@@ -343,7 +343,7 @@ typedef struct NodeShared
 
 	/* ---- indexes that are built beside apply, see apply/index_work.c ---- */
 	pg_atomic_uint32 index_work_asked; /* rises behind each commit that leaves some to the builder */
-	pg_atomic_uint32 index_work_unique;	/* builder: 1 while unique ones are among it */
+	pg_atomic_uint32 index_work_unique;	/* builder, applier: 1 while unique ones are among it */
 	pg_atomic_uint32 index_work_done;	/* builder: index_work_asked up to which all is done */
 
 	char		slot_name[NAMEDATALEN];	/* capture's slot, "" until it is made */

@@ -358,6 +358,7 @@ build_indexes(Applier *a, bool unique_only)
 	local_begin(&a->local);
 	index_work_do_all(unique_only);
 	local_commit(&a->local, a->done, 0);
+	index_work_tell_unique(a->node, false);
 }
 
 static void

@@ -41,29 +41,16 @@ typedef struct IndexBuilder
 	char		error[BATON_ERROR_LEN]; /* reported last */
 } IndexBuilder;
 
-static void
-tell_unique(IndexBuilder *b, bool unique)
-{
-	if (pg_atomic_exchange_u32(&b->node->index_work_unique, unique) != unique)
-		ConditionVariableBroadcast(&b->node->watch_cv);
-}
-
-/* What is to be done; the group hears whether this node could lead meanwhile. */
 static List *
 read_list(IndexBuilder *b)
 {
 	List	   *list;
-	ListCell   *lc;
-	bool		unique = false;
 
 	StartTransactionCommand();
 	MemoryContextSwitchTo(b->round_cxt);
 	list = index_work_list();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(b->round_cxt);
-	foreach(lc, list)
-		unique |= ((const IndexWork *) lfirst(lc))->unique;
-	tell_unique(b, unique);
 	return list;
 }
 
@@ -126,10 +113,17 @@ do_all(IndexBuilder *b)
 
 	foreach(lc, read_list(b))
 	{
+		const IndexWork *work = lfirst(lc);
+
 		CHECK_FOR_INTERRUPTS();
 		pgstat_report_activity(STATE_RUNNING, "building indexes, see baton.pending_indexes");
-		done &= do_one(b, lfirst(lc));
+		/* unique ones come first, and while any is left this node should not lead */
+		if (done || work->unique)
+			index_work_tell_unique(b->node, work->unique);
+		done &= do_one(b, work);
 	}
+	if (done)
+		index_work_tell_unique(b->node, false);
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	MemoryContextReset(b->round_cxt);
@@ -189,7 +183,6 @@ baton_index_builder_main(Datum main_arg)
 		pg_memory_barrier();
 		if (do_all(b))
 		{
-			tell_unique(b, false);
 			pg_atomic_write_u32(&node->index_work_done, asked);
 			retry = RETRY_FIRST_MS;
 			continue;

@@ -143,7 +143,7 @@ index_work_list(void)
 		work->unique = is_unique(work->index);
 		if (read_label(TextDatumGetCString(heap_getattr(tuple, Anum_pg_seclabel_label,
 														RelationGetDescr(rel), &isnull)), work))
-			list = lappend(list, work);
+			list = work->unique ? lcons(work, list) : lappend(list, work);
 	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
@@ -156,6 +156,13 @@ index_work_ask(NodeShared *node)
 	pg_atomic_fetch_add_u32(&node->index_work_asked, 1);
 	node_wake(node, WORKER_COORDINATOR);
 	node_wake(node, WORKER_INDEX_BUILDER);
+}
+
+void
+index_work_tell_unique(NodeShared *node, bool unique)
+{
+	if (pg_atomic_exchange_u32(&node->index_work_unique, unique) != unique)
+		ConditionVariableBroadcast(&node->watch_cv);
 }
 
 bool
@@ -189,7 +196,6 @@ index_work_build(Oid index)
 	if (!get_index_isvalid(index))
 		reindex(index);
 	CommandCounterIncrement();
-	index_work_validate_parent(index);
 }
 
 static void
@@ -201,6 +207,7 @@ build_now(const IndexWork *work)
 	index_work_build(work->index);
 	AtEOXact_GUC(true, level);
 	index_work_unmark(work->index);
+	index_work_validate_parent(work->index);
 }
 
 void

@@ -26,10 +26,12 @@ extern void index_work_mark(Oid index, bool drop);
 extern void index_work_unmark(Oid index);
 /* Is it still to be done? */
 extern bool index_work_is_marked(const IndexWork *work);
-/* Of IndexWork, in the current memory context; needs a transaction. */
+/* Of IndexWork, unique ones first, in the current memory context; needs a transaction. */
 extern List *index_work_list(void);
 /* A committed transaction has noted some: the worker is started. */
 extern void index_work_ask(NodeShared *node);
+/* The group hears whether unique indexes are still to be built here. */
+extern void index_work_tell_unique(NodeShared *node, bool unique);
 /* Is there any that is not done? */
 extern bool index_work_waits(NodeShared *node);
 /*
