@@ -84,10 +84,13 @@ worker_wanted(Coordinator *c, WorkerKind kind)
 	}
 }
 
-/* Ask a worker to end, whatever else it is waiting for. */
+/* Ask a worker to end, whatever else it is waiting for; one that this process has not
+ * started is not its to end. */
 void
 coordinator_end_worker(Coordinator *c, WorkerKind kind)
 {
+	if (c->workers[kind].handle == NULL)
+		return;
 	node_worker_tell(c->node, kind, true);
 	TerminateBackgroundWorker(c->workers[kind].handle);
 }
@@ -119,8 +122,7 @@ supervise_one(Coordinator *c, WorkerKind kind, uint64 now)
 	slot->wanted = worker_wanted(c, kind);
 	if (!slot->wanted)
 	{
-		if (!ended)
-			coordinator_end_worker(c, kind);
+		coordinator_end_worker(c, kind);
 		return;
 	}
 	if (!ended || now < slot->restart_at)
@@ -191,8 +193,7 @@ coordinator_await_worker(Coordinator *c, WorkerKind kind)
 void
 coordinator_stop_worker(Coordinator *c, WorkerKind kind)
 {
-	if (c->workers[kind].handle != NULL)
-		coordinator_end_worker(c, kind);
+	coordinator_end_worker(c, kind);
 	coordinator_await_worker(c, kind);
 }
 
@@ -201,8 +202,7 @@ void
 coordinator_end_workers(Coordinator *c)
 {
 	for (int kind = WORKER_CAPTURE; kind < WORKER_KINDS; kind++)
-		if (c->workers[kind].handle != NULL)
-			coordinator_end_worker(c, kind);
+		coordinator_end_worker(c, kind);
 }
 
 void
