@@ -32,8 +32,8 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
-static void
-mark_invalid(Oid index, Oid table)
+void
+ddl_index_mark_invalid(Oid index, Oid table)
 {
 	Relation	rel = table_open(IndexRelationId, RowExclusiveLock);
 	HeapTuple	tuple = SearchSysCacheCopy1(INDEXRELID, ObjectIdGetDatum(index));
@@ -61,7 +61,7 @@ ddl_index_declare(IndexStmt *stmt, const char *text)
 	if (!OidIsValid(index.objectId))
 		return;
 	CommandCounterIncrement();
-	mark_invalid(index.objectId, table);
+	ddl_index_mark_invalid(index.objectId, table);
 	CommandCounterIncrement();
 }
 

@@ -8,6 +8,8 @@
 
 /* Make the index, invalid and without contents. */
 extern void ddl_index_declare(IndexStmt *stmt, const char *text);
+/* It takes no entries and serves no query. */
+extern void ddl_index_mark_invalid(Oid index, Oid table);
 /* The index is valid on the source: have it built, and return true, or build it. */
 extern bool ddl_index_build_later(IndexStmt *stmt, const char *text);
 /* DROP INDEX CONCURRENTLY: take it out of use, and have it dropped; false: it is to be

@@ -36,7 +36,6 @@ PGDLLEXPORT void baton_index_builder_main(Datum main_arg);
 typedef struct IndexBuilder
 {
 	NodeShared *node;
-	MemoryContext cxt;			/* as long as the worker */
 	MemoryContext round_cxt;	/* one reading of the list */
 	char		error[BATON_ERROR_LEN]; /* reported last */
 } IndexBuilder;
@@ -174,8 +173,7 @@ baton_index_builder_main(Datum main_arg)
 
 	b = MemoryContextAllocZero(TopMemoryContext, sizeof(IndexBuilder));
 	b->node = node;
-	b->cxt = AllocSetContextCreate(TopMemoryContext, "baton index builder", ALLOCSET_DEFAULT_SIZES);
-	b->round_cxt = AllocSetContextCreate(b->cxt, "baton indexes", ALLOCSET_SMALL_SIZES);
+	b->round_cxt = AllocSetContextCreate(TopMemoryContext, "baton indexes", ALLOCSET_SMALL_SIZES);
 	while (index_work_waits(node))
 	{
 		uint32		asked = pg_atomic_read_u32(&node->index_work_asked);

@@ -24,12 +24,11 @@
 #include "apply/index_work.h"
 
 #include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "apply/ddl_index.h"
 #include "catalog/dependency.h"
 #include "catalog/index.h"
-#include "catalog/indexing.h"
 #include "catalog/pg_class.h"
 #include "commands/defrem.h"
 #include "commands/progress.h"
@@ -40,7 +39,6 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 
 typedef struct Build
 {
@@ -79,19 +77,6 @@ take_table(Build *b)
 	return true;
 }
 
-static void
-set_not_ready(Oid index)
-{
-	Relation	catalog = table_open(IndexRelationId, RowExclusiveLock);
-	HeapTuple	tuple = SearchSysCacheCopy1(INDEXRELID, ObjectIdGetDatum(index));
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for index %u", index);
-	((Form_pg_index) GETSTRUCT(tuple))->indisready = false;
-	CatalogTupleUpdate(catalog, &tuple->t_self, tuple);
-	table_close(catalog, RowExclusiveLock);
-}
-
 /* Writers put no entries into it; true: some have. */
 static bool
 close_to_writers(Build *b)
@@ -101,10 +86,7 @@ close_to_writers(Build *b)
 
 	index_close(index, NoLock);
 	if (ready)
-	{
-		set_not_ready(b->work->index);
-		CacheInvalidateRelcacheByRelid(b->table);
-	}
+		ddl_index_mark_invalid(b->work->index, b->table);
 	return ready;
 }
 

@@ -25,8 +25,8 @@
  *				(coordinator_make_way)
  *
  * The index of a small table is built by apply itself: whoever waits for a place in the
- * stream finds it there.  Unique indexes are dropped by apply itself: until it is gone such an index would refuse
- * rows that the primary has taken.
+ * stream finds it there.  Unique indexes are dropped by apply itself: until it is gone such
+ * an index would refuse rows that the primary has taken.
  *
  * Crashes: a mark that is there with an index that is not valid means that the work begins
  * from nothing; see index_concurrent.c.

@@ -30,6 +30,8 @@ extern void gate_shmem_init(void);
 
 extern PGDLLEXPORT void gate_set(NodeShared *node, GateState state);
 extern PGDLLEXPORT int gate_writers(Oid dboid, bool include_lock_holders);
+/* Send a backend a signal, as pg_terminate_backend() and pg_cancel_backend() do. */
+extern bool gate_signal(pid_t pid, int signal);
 extern PGDLLEXPORT int gate_terminate_writers(Oid dboid);
 extern PGDLLEXPORT int gate_cancel_writers(Oid dboid);
 extern PGDLLEXPORT int gate_terminate_sessions(Oid dboid, pid_t except);

@@ -111,7 +111,18 @@ scan(Oid dboid, GatePredicate predicate, pid_t *pids, int max)
 	return n;
 }
 
-/* Send a signal, as pg_terminate_backend() and pg_cancel_backend() do; the number of those told. */
+/* False: it is gone. */
+bool
+gate_signal(pid_t pid, int signal)
+{
+#ifdef HAVE_SETSID
+	return kill(-pid, signal) == 0;
+#else
+	return kill(pid, signal) == 0;
+#endif
+}
+
+/* The number of those told. */
 static int
 send_signal(Oid dboid, GatePredicate predicate, pid_t except, int signal)
 {
@@ -121,14 +132,7 @@ send_signal(Oid dboid, GatePredicate predicate, pid_t except, int signal)
 
 	for (int i = 0; i < n; i++)
 	{
-		if (pids[i] == except)
-			continue;
-		/* it may be gone by now */
-#ifdef HAVE_SETSID
-		if (kill(-pids[i], signal) == 0)
-#else
-		if (kill(pids[i], signal) == 0)
-#endif
+		if (pids[i] != except && gate_signal(pids[i], signal))
 			told++;
 	}
 	pfree(pids);

@@ -18,6 +18,7 @@
 
 #include <signal.h>
 
+#include "failover/gate.h"
 #include "pgstat.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
@@ -70,19 +71,14 @@ blockers_of(pid_t waiter, pid_t *blockers)
 	return n;
 }
 
-/* What pg_cancel_backend() or pg_terminate_backend() does, to a session of this database. */
+/* Tell a session of this database. */
 static bool
 tell_session(Coordinator *c, pid_t pid, int signal)
 {
 	PGPROC	   *proc = pid != 0 ? BackendPidGetProc(pid) : NULL;
 
-	if (proc == NULL || proc->databaseId != c->node->dboid || baton_proc_is_worker(proc))
-		return false;
-#ifdef HAVE_SETSID
-	return kill(-pid, signal) == 0;
-#else
-	return kill(pid, signal) == 0;
-#endif
+	return proc != NULL && proc->databaseId == c->node->dboid && !baton_proc_is_worker(proc) &&
+		gate_signal(pid, signal);
 }
 
 static void
